@@ -8,50 +8,50 @@ namespace BuildKit.Worker.Executor;
 /// </summary>
 internal sealed class MountStubs
 {
-    private readonly List<(string Parent, string Path)> _missing = [];
     private readonly string _root;
+    private readonly List<(string RealParent, string Parent, string Name)> _missing = [];
 
     private MountStubs(string root) => _root = root;
 
-    /// <summary>Notes which destinations (and with <paramref name="recursive"/> their ancestors) are missing.</summary>
+    /// <summary>Notes which destinations (and, if <paramref name="recursive"/>, which of their ancestors) are missing.</summary>
     public static MountStubs Record(string root, IEnumerable<string> destinations, bool recursive)
     {
         var stubs = new MountStubs(root);
         foreach (var destination in destinations)
-            stubs.Note(destination, recursive);
+            stubs.Note(destination.TrimEnd('/'), recursive);
         return stubs;
     }
 
-    /// <summary>Removes what the run left empty, deepest first, giving each parent directory its times back.</summary>
+    /// <summary>Removes what the run left empty, deepest first; each parent directory gets its times back.</summary>
     public void Remove()
     {
-        foreach (var (parent, path) in _missing)
+        foreach (var (realParent, parent, name) in _missing)
         {
-            if (RootedPath.Resolve(_root, parent["".Length..]) is not { } realParent)
+            // The run may have put a link in the parent's place: then this is not the directory that was looked at.
+            if (RootedPath.Resolve(_root, parent, followLast: true) != realParent || !LinuxFile.TryLstat(realParent, out var before))
                 continue;
-            var real = Path.Combine(realParent, Path.GetFileName(path));
-            var before = FileSystem.TryStat(realParent);
-            var stub = FileSystem.TryStat(real);
-            if (before is null || stub is null)
+            var stub = realParent + "/" + name;
+            if (!LinuxFile.TryLstat(stub, out var stat))
                 continue;
-            if (stub.Value.IsDirectory ? !FileSystem.TryRemoveDirectory(real) : !(stub.Value.IsRegularFile && stub.Value.Size == 0 && FileSystem.TryUnlink(real)))
-                continue;
-            FileSystem.SetTimes(realParent, before.Value.AccessTime, before.Value.ModifyTime);
+            var removed = stat.IsDirectory ? LinuxFile.TryRmdir(LinuxFile.Cwd, stub)
+                : stat is { IsRegular: true, Size: 0 } ? LinuxFile.TryUnlink(LinuxFile.Cwd, stub)
+                : Errno.ENOTEMPTY;
+            if (removed == Errno.None)
+                LinuxFile.SetTimes(realParent, before.Atime, before.Mtime);
         }
     }
 
-    private void Note(string destination, bool recursive)
+    private void Note(string path, bool recursive)
     {
-        var path = destination;
-        while (path.Length > 1)
+        while (path.LastIndexOf('/') is var slash and >= 0)
         {
-            var parent = Path.GetDirectoryName(path) ?? "/";
-            var realParent = RootedPath.Resolve(_root, parent);
-            if (realParent is not null && FileSystem.TryStat(Path.Combine(realParent, Path.GetFileName(path))) is not null)
+            var (parent, name) = (slash == 0 ? "/" : path[..slash], path[(slash + 1)..]);
+            var realParent = RootedPath.Resolve(_root, parent, followLast: true);
+            if (LinuxFile.TryLstat(realParent + "/" + name, out _))
                 return;
-            if (!_missing.Contains((parent, path)))
-                _missing.Add((parent, path));
-            if (!recursive)
+            if (!_missing.Contains((realParent, parent, name)))
+                _missing.Add((realParent, parent, name));
+            if (!recursive || slash == 0)
                 return;
             path = parent;
         }

@@ -2,7 +2,6 @@ using System.Diagnostics;
 using BuildKit.Linux;
 using BuildKit.Storage.Refs;
 using BuildKit.Storage.Snapshots;
-using BuildKit.Worker.Users;
 using Microsoft.Extensions.Logging;
 
 namespace BuildKit.Worker.Executor;
@@ -48,7 +47,6 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
     /// <summary>Host name of containers whose step gives none.</summary>
     public const string DefaultHostname = "buildkitsandbox";
 
-    private const string WriteProtected = "ro";
     private readonly SharedHostFiles _hostFiles = new(options.Directory, options.Dns);
 
     /// <summary>
@@ -65,8 +63,9 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
         {
             if (Path.GetFileName(bundle) == "state")
                 continue;
-            Mounts.UnmountAllBelow(bundle);
-            Directory.Delete(bundle, recursive: true);
+            foreach (var mount in MountTable.Below(bundle).Reverse())
+                Mounts.UnmountAll(mount.MountPoint);
+            LinuxDirectory.RemoveTree(bundle);
         }
     }
 
@@ -88,7 +87,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
             ["/etc/resolv.conf", "/etc/hosts", .. request.Mounts.Select(m => m.Destination).Where(d => d != "/")],
             request.RemoveMountStubsRecursive);
 
-        var user = Users.PasswdFile.Lookup(bundle.RootFs, request.Process.User);
+        var user = UserLookup.Find(bundle.RootFs, request.Process.User);
         CreateWorkingDirectory(bundle.RootFs, request.Process.Cwd, user);
         var spec = Spec(request, bundle, user, mounts, network.IsHost, networkLease.NamespacePath, resolvConf, hosts.Path);
         await File.WriteAllBytesAsync(Path.Combine(bundle.Path, "config.json"), spec.ToJson(), cancellationToken);
@@ -126,7 +125,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
             if (!File.Exists(Path.Combine(bundle, "config.json")))
                 throw new InvalidOperationException($"container {containerId} not found");
             await RunningContainer.WaitUntilRunningAsync(runtime, containerId, cancellationToken);
-            var user = process.User.Length == 0 ? null : PasswdFile.Lookup(Path.Combine(bundle, "rootfs"), process.User);
+            var user = process.User.Length == 0 ? null : UserLookup.Find(Path.Combine(bundle, "rootfs"), process.User);
             await File.WriteAllBytesAsync(
                 processFile, RunningContainer.ProcessJson(Path.Combine(bundle, "config.json"), process, user), cancellationToken);
             await RunProcessAsync(
@@ -187,16 +186,21 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
     /// <summary>The working directory, and each missing directory above it, belongs to the step's user.</summary>
     private static void CreateWorkingDirectory(string rootFs, string cwd, ProcessUser user)
     {
-        var path = RootedPath.Resolve(rootFs, cwd);
-        if (path is null)
-            throw new InvalidOperationException($"working dir {cwd} points to invalid target");
-        if (FileSystem.TryStat(path) is { } found)
+        var path = rootFs;
+        foreach (var name in Path.GetRelativePath(rootFs, RootedPath.Resolve(rootFs, cwd, followLast: true)).Split('/'))
         {
-            if (!found.IsDirectory)
-                throw new InvalidOperationException($"working dir {cwd} points to invalid target");
-            return;
+            if (name == ".")
+                continue;
+            path += "/" + name;
+            if (LinuxFile.TryLstat(path, out var found))
+            {
+                if (!found.IsDirectory)
+                    throw new InvalidOperationException($"working dir {cwd} points to invalid target");
+                continue;
+            }
+            LinuxFile.Mkdir(path, Convert.ToUInt32("755", 8));
+            LinuxFile.Lchown(path, user.Uid, user.Gid);
         }
-        RootedPath.CreateDirectories(rootFs, cwd, Convert.ToUInt32("755", 8), user.Uid, user.Gid);
     }
 
     private async Task RunProcessAsync(
@@ -254,7 +258,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
                 if (pidFile is null)
                     await runtime.KillAsync(id, 9, limit.Token);
                 else if (File.Exists(pidFile) && int.TryParse(await File.ReadAllTextAsync(pidFile, limit.Token), out var pid))
-                    ProcessSignals.Send(pid, 9);
+                    LinuxProcess.Kill(pid, 9);
             }
             catch (OperationCanceledException)
             {
@@ -269,7 +273,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
         try
         {
             await foreach (var signal in signals.WithCancellation(ended))
-                ProcessSignals.Send(running.Id, signal);
+                LinuxProcess.Kill(running.Id, signal);
         }
         catch (OperationCanceledException) when (ended.IsCancellationRequested)
         {

@@ -1,6 +1,6 @@
 using BuildKit.Storage.Refs;
 
-namespace BuildKit.Worker.Mounts;
+namespace BuildKit.Worker.Ops.Exec;
 
 /// <summary>How steps share a cache mount.</summary>
 public enum CacheSharing

@@ -2,7 +2,7 @@ using System.Globalization;
 using BuildKit.Storage.Refs;
 using BuildKit.Storage.Snapshots;
 
-namespace BuildKit.Worker.Mounts;
+namespace BuildKit.Worker.Ops.Exec;
 
 /// <summary>A <c>RUN --mount=type=tmpfs</c>; size in bytes, 0 for the kernel's default.</summary>
 public sealed class TmpfsMount(long size, bool readOnly) : IMountable
