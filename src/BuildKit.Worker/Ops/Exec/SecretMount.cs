@@ -33,19 +33,22 @@ public sealed class SecretMount(byte[] secret, uint uid, uint gid, uint mode, st
             LinuxFile.Lchown(file, uid, gid);
             LinuxFile.Chmod(file, mode & PermissionMask);
             return Task.FromResult(new MountLease(
-                [new MountSpec("bind", file, ["ro", "rbind", "nodev", "nosuid", .. noExec])], () => Remove(place)));
+                [new MountSpec("bind", file, ["ro", "rbind", "nodev", "nosuid", .. noExec])], () =>
+                {
+                    Remove(place);
+                    return ValueTask.CompletedTask;
+                }));
         }
         catch
         {
-            _ = Remove(place);
+            Remove(place);
             throw;
         }
     }
 
-    private static ValueTask Remove(string place)
+    private static void Remove(string place)
     {
         Linux.Mounts.UnmountAll(place);
         Directory.Delete(place);
-        return ValueTask.CompletedTask;
     }
 }
