@@ -1,3 +1,4 @@
+using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 
 namespace BuildKit.Llb;
@@ -42,6 +43,8 @@ internal sealed class ExecVertex : Vertex
     }
 
     public Output? Find(string target) => _mounts.Find(mount => mount.Mount.Target == target)?.Output;
+
+    public bool HasMount(string target) => _mounts.Exists(mount => mount.Mount.Target == target);
 
     public override MarshalledOp Marshal(MarshalContext context)
     {
@@ -233,7 +236,7 @@ internal sealed class ExecVertex : Vertex
     private static string Address(System.Net.IPAddress address) =>
         (address.IsIPv4MappedToIPv6 ? address.MapToIPv4() : address).ToString();
 
-    private IEnumerable<AttachedMount> Sorted() => _mounts.OrderBy(mount => mount.Mount.Target, Utf8Order.Instance);
+    private IEnumerable<AttachedMount> Sorted() => _mounts.OrderBy(mount => mount.Mount.Target, ByteOrder.Instance);
 
     private sealed class AttachedMount(RunMount mount)
     {

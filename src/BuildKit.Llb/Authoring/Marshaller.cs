@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using Google.Protobuf;
 
@@ -23,7 +24,7 @@ internal static class Marshaller
             return definition;
 
         var sources = new SourceCollector();
-        var metadata = new SortedDictionary<string, OpMetadata>(Utf8Order.Instance);
+        var metadata = new SortedDictionary<string, OpMetadata>(ByteOrder.Instance);
         foreach (var op in Walk(result.Vertex, context))
         {
             sources.Add(op);
@@ -92,7 +93,7 @@ internal static class Marshaller
 
     private static OpMetadata LastMetadata(IEnumerable<OpMetadata> others)
     {
-        var caps = new SortedSet<string>(Utf8Order.Instance) { LlbCaps.Constraints, LlbCaps.Platform };
+        var caps = new SortedSet<string>(ByteOrder.Instance) { LlbCaps.Constraints, LlbCaps.Platform };
         foreach (var metadata in others)
         {
             if (metadata.IgnoreCache)

@@ -26,7 +26,7 @@ public sealed record OpConstraints
     public bool IgnoreCache { get; init; }
 
     /// <summary>Free-form description.</summary>
-    public ImmutableSortedDictionary<string, string> Description { get; init; } = ImmutableSortedDictionary.Create<string, string>(Utf8Order.Instance);
+    public ImmutableSortedDictionary<string, string> Description { get; init; } = ImmutableSortedDictionary.Create<string, string>(ByteOrder.Instance);
 
     /// <summary>Whether the result may be exported with cache; null leaves it to the exporter.</summary>
     public bool? ExportCache { get; init; }
@@ -35,7 +35,7 @@ public sealed record OpConstraints
     public ProgressGroup? ProgressGroup { get; init; }
 
     /// <summary>Capabilities required in addition to those the operation itself needs.</summary>
-    public ImmutableSortedSet<string> Capabilities { get; init; } = ImmutableSortedSet.Create<string>(Utf8Order.Instance);
+    public ImmutableSortedSet<string> Capabilities { get; init; } = ImmutableSortedSet.Create<string>(ByteOrder.Instance);
 
     /// <summary>Where in which source file the operation comes from.</summary>
     public ImmutableArray<SourceLocation> Locations { get; init; } = [];

@@ -1,3 +1,4 @@
+using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using Google.Protobuf;
 
@@ -8,7 +9,7 @@ internal sealed class SourceCollector
 {
     private readonly List<SourceMap> _maps = [];
     private readonly Dictionary<SourceMap, int> _known = new(ReferenceEqualityComparer.Instance);
-    private readonly SortedDictionary<string, Locations> _locations = new(Utf8Order.Instance);
+    private readonly SortedDictionary<string, Locations> _locations = new(ByteOrder.Instance);
 
     public void Add(MarshalledOp op)
     {

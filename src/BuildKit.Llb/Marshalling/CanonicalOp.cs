@@ -252,5 +252,5 @@ public static class CanonicalOp
     }
 
     private static IEnumerable<KeyValuePair<string, T>> Sorted<T>(IDictionary<string, T> map) =>
-        map.Count < 2 ? map : map.OrderBy(entry => entry.Key, Utf8Order.Instance);
+        map.Count < 2 ? map : map.OrderBy(entry => entry.Key, ByteOrder.Instance);
 }
