@@ -24,7 +24,7 @@ public static class IgnoreFile
                 line = line[..^1];
             if (first && line.StartsWith(ByteOrderMark))
                 line = line[ByteOrderMark.Length..];
-            if (!line.StartsWith("#"u8) && ReadPattern(PathText.Decode(line)) is { } pattern)
+            if (!line.StartsWith("#"u8) && ReadPattern(LinuxText.Decode(line)) is { } pattern)
                 patterns.Add(pattern);
         }
         return patterns;
