@@ -12,8 +12,8 @@ internal interface IMessagePipe
     /// <summary>Sends a message; its memory may be reused afterwards.</summary>
     ValueTask SendAsync(FileSyncMessage message, CancellationToken cancellationToken);
 
-    /// <summary>Says that no more will be sent, where the end can say so.</summary>
-    ValueTask CompleteAsync(CancellationToken cancellationToken);
+    /// <summary>Ends the call after both sides said FIN: the caller waits for the server to end it, then half-closes.</summary>
+    ValueTask FinishAsync(CancellationToken cancellationToken);
 }
 
 /// <summary>The methods of the file transfer services, typed for raw names.</summary>
@@ -36,7 +36,8 @@ internal sealed class ServerPipe(ServerStream<FileSyncMessage, FileSyncMessage> 
 
     public ValueTask SendAsync(FileSyncMessage message, CancellationToken cancellationToken) => stream.SendAsync(message, cancellationToken);
 
-    public ValueTask CompleteAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
+    // Some callers never half-close; returning from the handler ends the call.
+    public ValueTask FinishAsync(CancellationToken cancellationToken) => ValueTask.CompletedTask;
 }
 
 /// <summary>The calling end.</summary>
@@ -46,5 +47,11 @@ internal sealed class CallPipe(IGrpcCall<FileSyncMessage, FileSyncMessage> call)
 
     public ValueTask SendAsync(FileSyncMessage message, CancellationToken cancellationToken) => call.SendAsync(message, cancellationToken);
 
-    public ValueTask CompleteAsync(CancellationToken cancellationToken) => call.CompleteAsync(cancellationToken);
+    public async ValueTask FinishAsync(CancellationToken cancellationToken)
+    {
+        while (await call.ReadAsync(cancellationToken) is not null)
+        {
+        }
+        await call.CompleteAsync(cancellationToken);
+    }
 }
