@@ -1,4 +1,5 @@
 using BuildKit.Oci;
+using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
 using BuildKit.Storage.Snapshots;
 
@@ -12,7 +13,7 @@ public interface ILayerTools
 {
     /// <summary>Writes what upper changes against lower as a compressed layer, in one pass.</summary>
     Task<MadeLayer> WriteAsync(
-        IReadOnlyList<MountSpec> lower, IReadOnlyList<MountSpec> upper, CompressionOptions compression, Stream output, CancellationToken cancellationToken);
+        IReadOnlyList<MountSpec> lower, IReadOnlyList<MountSpec> upper, CompressionOptions compression, IBlobWriter output, CancellationToken cancellationToken);
 
     /// <summary>Unpacks a layer onto mounts; returns the digest of the uncompressed stream.</summary>
     Task<Digest> ApplyAsync(Stream layer, string mediaType, IReadOnlyList<MountSpec> mounts, CancellationToken cancellationToken);
@@ -21,7 +22,7 @@ public interface ILayerTools
     Task<bool> NeedsConversionAsync(Descriptor layer, IBlobSource blobs, CompressionType wanted, CancellationToken cancellationToken);
 
     /// <summary>Writes a layer in another compression.</summary>
-    Task<MadeLayer> ConvertAsync(Stream layer, string mediaType, CompressionOptions compression, Stream output, CancellationToken cancellationToken);
+    Task<MadeLayer> ConvertAsync(Stream layer, string mediaType, CompressionOptions compression, IBlobWriter output, CancellationToken cancellationToken);
 
     /// <summary>Makes a committed snapshot out of the changes between pairs of snapshots, in order (spec 06 §2.4).
     /// An existing snapshot of that name is success.</summary>

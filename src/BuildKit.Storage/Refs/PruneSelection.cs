@@ -18,20 +18,21 @@ internal static class PruneSelection
     /// <summary>Least recently and least often used first: the sum of two ranks, each scaled to 0..1.</summary>
     public static IEnumerable<T> Best<T>(IReadOnlyList<T> candidates, Func<T, (DateTimeOffset? LastUsedAt, long UsageCount)> usage)
     {
-        var byTime = Ranks(candidates.Select(c => usage(c).LastUsedAt?.UtcTicks ?? long.MinValue), startsAtZero: null);
+        // Never used is the lowest rank of times, a count of 0 the lowest of counts, present or not.
+        var byTime = Ranks(candidates.Select(c => usage(c).LastUsedAt?.UtcTicks ?? long.MinValue), startsAtZero: long.MinValue);
         var byCount = Ranks(candidates.Select(c => usage(c).UsageCount), startsAtZero: 0);
         var (maxTime, maxCount) = (Max(byTime), Max(byCount));
         return candidates.OrderBy(c => Share(byTime[usage(c).LastUsedAt?.UtcTicks ?? long.MinValue], maxTime) + Share(byCount[usage(c).UsageCount], maxCount));
     }
 
-    private static Dictionary<long, int> Ranks(IEnumerable<long> values, long? startsAtZero)
+    private static Dictionary<long, int> Ranks(IEnumerable<long> values, long startsAtZero)
     {
         var ranks = new Dictionary<long, int>();
         var rank = 0;
-        long? last = startsAtZero;
+        var last = startsAtZero;
         foreach (var value in values.Distinct().Order())
         {
-            if (last is { } previous && value > previous)
+            if (value > last)
                 rank++;
             ranks[value] = rank;
             last = value;

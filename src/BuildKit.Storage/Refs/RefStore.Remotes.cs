@@ -79,9 +79,7 @@ public sealed partial class RefStore
         // tar → digest → compress → digest → file, in one pass.
         await using var writer = await _content.OpenWriterAsync(layer.Id, cancellationToken);
         await writer.TruncateAsync(cancellationToken);
-        MadeLayer made;
-        await using (var output = new BlobWriterStream(writer))
-            made = await _layers.WriteAsync(lower?.Mounts ?? [], upper?.Mounts ?? [], compression, output, cancellationToken);
+        var made = await _layers.WriteAsync(lower?.Mounts ?? [], upper?.Mounts ?? [], compression, writer, cancellationToken);
         var size = writer.Offset;
         var labels = _links.LabelsOf(new Descriptor(made.MediaType, default, size) { Annotations = made.Annotations }, made.DiffId);
         var digest = await writer.CommitAsync(null, null, labels, cancellationToken);
@@ -171,8 +169,7 @@ public sealed partial class RefStore
         {
             MadeLayer made;
             await using (var source = await _content.OpenAsync(layer.Blob, cancellationToken))
-            await using (var output = new BlobWriterStream(writer))
-                made = await _layers.ConvertAsync(source, layer.MediaType, compression, output, cancellationToken);
+                made = await _layers.ConvertAsync(source, layer.MediaType, compression, writer, cancellationToken);
             var descriptor = new Descriptor(made.MediaType, default, writer.Offset) { Annotations = made.Annotations };
             var digest = await writer.CommitAsync(null, null, _links.LabelsOf(descriptor, made.DiffId), cancellationToken);
             await _links.LinkAsync(layer.Blob, digest, cancellationToken);

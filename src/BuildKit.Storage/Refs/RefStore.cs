@@ -155,7 +155,7 @@ public sealed partial class RefStore : IRefStore
     public bool Exists(string id)
     {
         lock (_gate)
-            return _records.ContainsKey(id);
+            return _records.TryGetValue(id, out var record) && !record.Dead;
     }
 
     /// <summary>Changes a record and writes it through.</summary>
