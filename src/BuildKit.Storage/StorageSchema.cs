@@ -19,14 +19,14 @@ public static class StorageSchema
         CREATE TABLE snapshot_labels (id INTEGER NOT NULL REFERENCES snapshots ON DELETE CASCADE, key TEXT NOT NULL, value TEXT NOT NULL,
             PRIMARY KEY (id, key)) WITHOUT ROWID;
 
-        CREATE TABLE records (id TEXT PRIMARY KEY, committed INTEGER NOT NULL, deleted INTEGER NOT NULL DEFAULT 0,
+        CREATE TABLE records (id TEXT PRIMARY KEY, committed INTEGER NOT NULL,
             snapshot TEXT NOT NULL, equal_mutable TEXT, retain INTEGER NOT NULL DEFAULT 0, blob_only INTEGER NOT NULL DEFAULT 0,
             size INTEGER NOT NULL DEFAULT -1, description TEXT NOT NULL DEFAULT '', type TEXT NOT NULL DEFAULT '',
             created INTEGER NOT NULL, last_used INTEGER, usage_count INTEGER NOT NULL DEFAULT 0,
             diff_id TEXT, blob TEXT, chain_id TEXT, blob_chain_id TEXT, media_type TEXT, blob_size INTEGER NOT NULL DEFAULT 0) WITHOUT ROWID;
         CREATE TABLE record_parents (id TEXT NOT NULL REFERENCES records ON DELETE CASCADE, role INTEGER NOT NULL, position INTEGER NOT NULL,
             parent TEXT NOT NULL, PRIMARY KEY (id, role, position)) WITHOUT ROWID;
-        CREATE TABLE record_lists (id TEXT NOT NULL REFERENCES records ON DELETE CASCADE, list INTEGER NOT NULL, value TEXT NOT NULL,
+        CREATE TABLE record_lists (id TEXT NOT NULL REFERENCES records ON DELETE CASCADE, list INTEGER NOT NULL, value TEXT NOT NULL, position INTEGER NOT NULL,
             PRIMARY KEY (id, list, value)) WITHOUT ROWID;
         CREATE TABLE record_values (id TEXT NOT NULL REFERENCES records ON DELETE CASCADE, key TEXT NOT NULL, value TEXT NOT NULL, search TEXT,
             PRIMARY KEY (id, key)) WITHOUT ROWID;
