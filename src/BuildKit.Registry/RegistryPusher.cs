@@ -46,7 +46,7 @@ public sealed class RegistryPusher
     public async Task<PushOutcome> PushBlobAsync(
         Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, IProgress<long>? progress = null, CancellationToken cancellationToken = default)
     {
-        using var slot = await _repository.EnterTransferAsync(descriptor.MediaType, cancellationToken);
+        using var slot = await _repository.EnterTransferAsync(descriptor.MediaType, isWrite: true, cancellationToken);
         if (await ExistsAsync($"blobs/{descriptor.Digest}", descriptor, byTag: false, cancellationToken))
             return PushOutcome.Existed;
         using var started = await StartUploadAsync(descriptor, cancellationToken);
@@ -72,7 +72,7 @@ public sealed class RegistryPusher
     /// <param name="cancellationToken">Ends the transfer.</param>
     public async Task<PushOutcome> PushManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> json, string tag = "", CancellationToken cancellationToken = default)
     {
-        using var slot = await _repository.EnterTransferAsync(descriptor.MediaType, cancellationToken);
+        using var slot = await _repository.EnterTransferAsync(descriptor.MediaType, isWrite: true, cancellationToken);
         var path = $"manifests/{(tag.Length > 0 ? tag : descriptor.Digest.ToString())}";
         if (await ExistsAsync(path, descriptor, byTag: tag.Length > 0, cancellationToken))
             return PushOutcome.Existed;
@@ -263,7 +263,7 @@ public sealed class RegistryPusher
             throw answer.Unexpected();
         var header = answer.Header("Docker-Content-Digest");
         if (!Digest.TryParse(header, out var stored))
-            throw new RegistryException($"invalid content digest in response: invalid checksum digest format");
+            throw new RegistryException("invalid content digest in response: invalid checksum digest format");
         if (stored != descriptor.Digest)
             throw new RegistryException($"got digest {stored}, expected {descriptor.Digest}");
     }

@@ -84,8 +84,8 @@ public sealed class RegistryRepository : IBlobSource
     public Task<Stream> OpenAsync(Descriptor descriptor, long offset = 0, CancellationToken cancellationToken = default) =>
         Task.FromResult<Stream>(new ResumingStream(position => OpenOnceAsync(descriptor, position, cancellationToken), offset, descriptor.Size));
 
-    internal Task<IDisposable> EnterTransferAsync(string mediaType, CancellationToken cancellationToken) =>
-        _limiter.EnterAsync(Reference.Domain, mediaType, cancellationToken);
+    internal Task<IDisposable> EnterTransferAsync(string mediaType, bool isWrite, CancellationToken cancellationToken) =>
+        _limiter.EnterAsync(Reference.Domain, mediaType, isWrite, cancellationToken);
 
     private async Task<Descriptor> ResolveAtAsync(
         RegistryEndpoint endpoint, RegistryRequests requests, string path, ImageReference reference, CancellationToken cancellationToken)
@@ -98,8 +98,6 @@ public sealed class RegistryRepository : IBlobSource
         {
             Check(answer, reference);
             (digest, size, mediaType) = (reference.Digest, answer.Response.Content.Headers.ContentLength ?? -1, MediaTypeOf(answer));
-            if (answer.Method != "HEAD" && size < 0)
-                size = -1;
             if (digest.IsEmpty && size >= 0 && answer.Header("Docker-Content-Digest") is { Length: > 0 } header && !Digest.TryParse(header, out digest))
                 throw new RegistryException($"{GoSyntax.Quote(header)} in header not a valid digest: invalid checksum digest format");
         }
@@ -151,7 +149,7 @@ public sealed class RegistryRepository : IBlobSource
 
     private async Task<Stream> OpenOnceAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken)
     {
-        var slot = await EnterTransferAsync(descriptor.MediaType, cancellationToken);
+        var slot = await EnterTransferAsync(descriptor.MediaType, isWrite: false, cancellationToken);
         try
         {
             return new SlotStream(await OpenAnywhereAsync(descriptor, offset, cancellationToken), slot);
