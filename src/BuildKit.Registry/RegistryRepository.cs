@@ -219,7 +219,7 @@ public sealed class RegistryRepository : IBlobSource
                 if (range.Length == 0)
                     await SkipAsync(body, offset, cancellationToken);
             }
-            foreach (var encoding in answer.Header("Content-Encoding").Split([' ', '\t', ','], StringSplitOptions.RemoveEmptyEntries).Reverse())
+            foreach (var encoding in Enumerable.Reverse(answer.Header("Content-Encoding").Split([' ', '\t', ','], StringSplitOptions.RemoveEmptyEntries)))
             {
                 body = encoding.ToLowerInvariant() switch
                 {

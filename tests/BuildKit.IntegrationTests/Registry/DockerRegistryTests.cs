@@ -64,7 +64,7 @@ public sealed class DockerRegistryTests
         var directory = Directory.CreateTempSubdirectory("skopeo-").FullName;
         try
         {
-            using var skopeo = Process.Start(new ProcessStartInfo("skopeo", ["copy", "-q", "--src-tls-verify=false", $"docker://{registry.Host}/app:v1", $"oci:{directory}/layout:v1"]) { RedirectStandardError = true })!;
+            using var skopeo = Process.Start(new ProcessStartInfo("skopeo", ["--insecure-policy", "copy", "-q", "--preserve-digests", "--src-tls-verify=false", $"docker://{registry.Host}/app:v1", $"oci:{directory}/layout:v1"]) { RedirectStandardError = true })!;
             var errors = await skopeo.StandardError.ReadToEndAsync();
             await skopeo.WaitForExitAsync();
             Assert.True(skopeo.ExitCode == 0, errors);
