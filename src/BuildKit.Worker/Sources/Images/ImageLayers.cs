@@ -4,6 +4,7 @@ using BuildKit.Solver;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Refs;
 using BuildKit.Worker.Ops;
+using BuildKit.Worker.Ops.Digests;
 
 namespace BuildKit.Worker.Sources.Images;
 
@@ -39,20 +40,10 @@ internal sealed class ImageLayers
     public static ImageLayers Of(
         ResolvedImage image, Platform platform, int? layerLimit, string name, IBlobProvider provider, IProgressWriter progress)
     {
-        var manifestKey = KeyOfManifest(image.Root.Digest, platform, layerLimit);
-        IReadOnlyList<Digest> diffIds;
-        string configKey;
-        try
-        {
-            var config = ImageConfig.Parse(image.ConfigJson);
-            diffIds = config.RootFsType == "layers" ? Limit(config.DiffIds, layerLimit) : [];
-            configKey = diffIds.Count > 0 ? ChainId(diffIds).ToString() : manifestKey;
-        }
-        catch (FormatException)
-        {
-            diffIds = [];
-            configKey = Digest.Sha256(image.ConfigJson.Span).ToString();
-        }
+        var manifestKey = SourceDigest.ImageManifestKey(image.Root.Digest, platform, layerLimit);
+        var configKey = SourceDigest.ImageConfigKey(image.ConfigJson.Span, manifestKey, layerLimit);
+        var config = ImageConfig.Parse(image.ConfigJson);
+        var diffIds = Limit(config.DiffIds, layerLimit);
         var blobs = Limit(image.Manifest.Layers, layerLimit);
         if (blobs.Count != diffIds.Count)
             throw new InvalidOperationException($"mismatched image rootfs and manifest layers: {diffIds.Count} diff ids for {blobs.Count} layers in {name}");
@@ -108,30 +99,4 @@ internal sealed class ImageLayers
     }
 
     private static IReadOnlyList<T> Limit<T>(IReadOnlyList<T> items, int? limit) => limit is { } count && count < items.Count ? [.. items.Take(count)] : items;
-
-    private static string KeyOfManifest(Digest root, Platform platform, int? layerLimit)
-    {
-        var json = new CanonicalJsonWriter();
-        json.WriteStartObject();
-        json.WriteName("Digest");
-        json.WriteString(root.ToString());
-        json.WriteName("OS");
-        json.WriteString(platform.Os);
-        json.WriteName("Arch");
-        json.WriteString(platform.Architecture);
-        json.WriteText("Variant", platform.Variant);
-        json.WriteText("OSVersion", platform.OsVersion);
-        json.WriteStrings("OSFeatures", platform.OsFeatures);
-        json.WriteNonZero("Limit", layerLimit ?? 0);
-        json.WriteEndObject();
-        return Digest.Sha256(json.WrittenSpan).ToString();
-    }
-
-    private static Digest ChainId(IReadOnlyList<Digest> diffIds)
-    {
-        var chain = diffIds[0];
-        foreach (var diffId in diffIds.Skip(1))
-            chain = Digest.Sha256($"{chain} {diffId}");
-        return chain;
-    }
 }
