@@ -47,6 +47,9 @@ internal sealed class Http2Call<TRequest, TResponse> : IGrpcCall<TRequest, TResp
                 Timeout.InfiniteTimeSpan);
     }
 
+    /// <summary>The peer, the connection or our own cancellation has ended the call.</summary>
+    public bool Ended => _stream.Ended;
+
     public Task<Metadata> ResponseHeaders => _stream.ResponseHeaders;
 
     public Metadata Trailers => _stream.Trailers;

@@ -60,7 +60,7 @@ public sealed partial class Http2Connection : IGrpcChannel
         {
             await call.SendLastAsync(request, cancellationToken);
         }
-        catch (RpcException) when (!cancellationToken.IsCancellationRequested)
+        catch (RpcException) when (call.Ended)
         {
             // The peer answered before it had the whole request; what it said is read below.
         }

@@ -101,13 +101,15 @@ public sealed class GrpcServer : IAsyncDisposable
             ResponseHeaderEncodingSelector = _ => System.Text.Encoding.UTF8,
         };
         var limits = kestrel.Limits;
-        limits.KeepAliveTimeout = Timeout.InfiniteTimeSpan;
+        // Not infinite: Kestrel adds to it and an overflow would end idle connections at once.
+        limits.KeepAliveTimeout = TimeSpan.FromDays(365);
         limits.RequestHeadersTimeout = TimeSpan.FromMinutes(1);
         limits.MaxRequestBodySize = null;
         limits.MinRequestBodyDataRate = null;
         limits.MinResponseDataRate = null;
         limits.MaxRequestHeaderCount = 1 << 20;
         limits.MaxRequestHeadersTotalSize = options.MaxHeaderListSize;
+        limits.MaxRequestBufferSize = Math.Max(1 << 20, options.MaxHeaderListSize);
         limits.MaxResponseBufferSize = 1 << 20;
         limits.Http2.MaxRequestHeaderFieldSize = options.MaxHeaderListSize;
         limits.Http2.MaxStreamsPerConnection = options.MaxStreamsPerConnection;
