@@ -1,3 +1,5 @@
+using BuildKit.Linux;
+
 namespace BuildKit.IntegrationTests.Support;
 
 /// <summary>A test that needs programs in PATH (or <c>root</c>); skipped, with the reason, where they are missing.</summary>
@@ -21,7 +23,7 @@ internal static class Requirement
     {
         foreach (var need in needs)
         {
-            if (need == "root" ? !Environment.IsPrivilegedProcess : Locate(need) is null)
+            if (need == "root" ? LinuxProcess.EffectiveUserId != 0 : Locate(need) is null)
                 return need == "root" ? "needs root" : $"{need} is not installed";
         }
         return null;
