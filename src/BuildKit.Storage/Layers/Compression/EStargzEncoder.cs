@@ -28,7 +28,7 @@ internal sealed class EStargzEncoder : LayerEncoder
     {
         _sink = sink;
         _gzip = new ParallelGzip(sink, level);
-        _splitting = Task.Run(SplitAsync);
+        _splitting = Task.Run(SplitAsync, CancellationToken.None);
     }
 
     internal override async ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)

@@ -16,7 +16,7 @@ public static class LayerDecompression
     public static ValueTask<Stream> OpenAsync(Stream blob, string mediaType, CancellationToken cancellationToken) => mediaType switch
     {
         "application/vnd.oci.image.layer.v1.tar" or "application/vnd.oci.image.layer.nondistributable.v1.tar" =>
-            ValueTask.FromResult<Stream>(new PrefixedStream([], blob)),
+            ValueTask.FromResult<Stream>(new PrefixedStream(default, blob)),
         "application/vnd.oci.image.layer.v1.tar+gzip" or "application/vnd.oci.image.layer.v1.tar+zstd"
             or "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip" or "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd"
             or "application/vnd.docker.image.rootfs.diff.tar" or "application/vnd.docker.image.rootfs.diff.tar.gzip" or "application/vnd.docker.image.rootfs.diff.tar.zstd"

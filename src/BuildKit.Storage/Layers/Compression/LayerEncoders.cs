@@ -40,7 +40,7 @@ internal sealed class GzipEncoder(HashingSink sink, int level) : LayerEncoder
     }
 }
 
-internal sealed unsafe class ZstdEncoder : LayerEncoder
+internal sealed class ZstdEncoder : LayerEncoder
 {
     private readonly HashingSink _sink;
     private readonly byte[] _output = new byte[256 << 10];
@@ -86,7 +86,7 @@ internal sealed unsafe class ZstdEncoder : LayerEncoder
         }
     }
 
-    private (int Consumed, int Produced, nuint Left) Step(ReadOnlySpan<byte> bytes, int operation)
+    private unsafe (int Consumed, int Produced, nuint Left) Step(ReadOnlySpan<byte> bytes, int operation)
     {
         fixed (byte* i = bytes)
         fixed (byte* o = _output)

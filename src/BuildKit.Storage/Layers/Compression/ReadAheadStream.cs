@@ -23,7 +23,7 @@ internal sealed class ReadAheadStream : Stream
     {
         for (var i = 0; i < BlocksAhead; i++)
             _free.Writer.TryWrite(new byte[BlockSize]);
-        _reader = Task.Run(() => FillAsync(source, _stop.Token));
+        _reader = Task.Run(() => FillAsync(source, _stop.Token), CancellationToken.None);
     }
 
     public override bool CanRead => true;

@@ -72,7 +72,7 @@ internal static unsafe partial class ZstdNative
 }
 
 /// <summary>Decompresses zstd frames, one after the other.</summary>
-internal sealed unsafe class ZstdReadStream(Stream source) : Stream
+internal sealed class ZstdReadStream(Stream source) : Stream
 {
     private readonly byte[] _input = new byte[128 << 10];
     private nint _context = ZstdNative.Create(ZstdNative.ZSTD_createDCtx);
@@ -111,7 +111,7 @@ internal sealed unsafe class ZstdReadStream(Stream source) : Stream
         }
     }
 
-    private int Decompress(Span<byte> buffer)
+    private unsafe int Decompress(Span<byte> buffer)
     {
         fixed (byte* i = _input)
         fixed (byte* o = buffer)
