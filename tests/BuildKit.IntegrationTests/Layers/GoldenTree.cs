@@ -119,7 +119,7 @@ internal static class GoldenTree
                 continue;
             var mtime = entry.TryGetProperty("mtimeSec", out var s)
                 ? string.Create(CultureInfo.InvariantCulture, $"{s.GetInt64()}.{(entry.TryGetProperty("mtimeNsec", out var ns) ? ns.GetInt32() : 0)}") : "now";
-            var mode = entry.TryGetProperty("mode", out var m) ? m.GetString()!.TrimStart('0') : "777";
+            var mode = entry.TryGetProperty("mode", out var m) ? Convert.ToString(Convert.ToUInt32(m.GetString(), 8), 8) : "777";
             long Number(string name) => entry.TryGetProperty(name, out var n) ? n.GetInt64() : 0;
             var xattrs = entry.TryGetProperty("xattrs", out var x)
                 ? string.Join(',', x.EnumerateObject().Where(a => !a.Name.StartsWith("trusted.overlay.origin", StringComparison.Ordinal)).Select(a => a.Name + "=" + a.Value.GetString()).Order(StringComparer.Ordinal)) : "";

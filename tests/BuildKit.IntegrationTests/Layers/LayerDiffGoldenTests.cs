@@ -29,7 +29,7 @@ public sealed class LayerDiffGoldenTests
         using var json = Load(name);
         using var temp = new TempDirectory();
         var (lower, upper) = OverlayMounts(temp, json.RootElement);
-        var result = json.RootElement.GetProperty("overlayfsSnapshotterResult").GetString()!;
+        var result = json.RootElement.TryGetProperty("overlayfsSnapshotterResult", out var way) ? way.GetString()! : "overlay";
         var key = ReferenceFails.Contains(name) ? "walkPlain" : result;
         await AssertDiff(json.RootElement, key, lower, upper, LayerDiffOptions.Default);
     }
@@ -42,6 +42,8 @@ public sealed class LayerDiffGoldenTests
         using var temp = new TempDirectory();
         var (lower, upper) = OverlayMounts(temp, json.RootElement);
         var key = ReferenceFails.Contains(name) ? "walkPlain" : "walkMounted";
+        if (!json.RootElement.TryGetProperty(key, out _))
+            return; // stands for the first way only
         await AssertDiff(json.RootElement, key, lower, upper, new LayerDiffOptions { ForceWalk = true });
     }
 
@@ -51,6 +53,8 @@ public sealed class LayerDiffGoldenTests
     {
         using var json = Load(name);
         using var temp = new TempDirectory();
+        if (!json.RootElement.TryGetProperty("walkPlain", out _))
+            return; // stands for the first way only
         var merged = temp.Sub("merged");
         GoldenTree.Create(merged, json.RootElement.GetProperty("merged"));
         var lowers = json.RootElement.GetProperty("lowers").EnumerateArray().ToList();
@@ -90,21 +94,30 @@ public sealed class LayerDiffGoldenTests
         var expected = golden.GetProperty(key);
         while (expected.TryGetProperty("sameAs", out var same))
             expected = golden.GetProperty(same.GetString()!);
-        if (expected.GetProperty("size").GetInt64() > 1 << 30)
+        if (expected.TryGetProperty("head64", out var head))
         {
-            await using var discard = new LayerBlobWriter(Stream.Null, new CompressionOptions(CompressionType.Uncompressed));
-            await LayerDiff.WriteAsync(lower, upper, discard, options, CancellationToken.None);
-            Assert.Equal(expected.GetProperty("diffID").GetString(), (await discard.CompleteAsync(CancellationToken.None)).DiffId.ToString());
+            var start = new HeadStream(head.GetBytesFromBase64().Length);
+            await Assert.ThrowsAsync<OperationCanceledException>(() => LayerDiff.WriteAsync(lower, upper, start, options, CancellationToken.None));
+            Assert.Equal(head.GetBytesFromBase64(), start.ToArray()[..head.GetBytesFromBase64().Length]);
             return;
         }
         var tar = new MemoryStream();
         await LayerDiff.WriteAsync(lower, upper, tar, options, CancellationToken.None);
-        var want = GoldenTree.Unpack(expected.GetProperty("tarGz64"));
         var digest = Digest.Sha256(tar.ToArray()).ToString();
-        if (digest != expected.GetProperty("diffID").GetString())
-            Assert.Equal(await TarListing.Of(want), await TarListing.Of(tar.ToArray()));
+        if (expected.TryGetProperty("tarGz64", out var packed) && digest != expected.GetProperty("diffID").GetString())
+            Assert.Equal(await TarListing.Of(GoldenTree.Unpack(packed)), await TarListing.Of(tar.ToArray()));
         Assert.Equal(expected.GetProperty("diffID").GetString(), digest);
     }
 
     private static JsonDocument Load(string name) => JsonDocument.Parse(File.ReadAllBytes(Golden.Path("layers", "diff", name + ".json")));
+
+    /// <summary>Takes the first bytes, then refuses.</summary>
+    private sealed class HeadStream(int length) : MemoryStream
+    {
+        public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            Write(buffer.Span);
+            return Length < length ? ValueTask.CompletedTask : throw new OperationCanceledException();
+        }
+    }
 }
