@@ -39,15 +39,16 @@ public static class SourceDigest
     /// <param name="config">The image configuration.</param>
     /// <param name="manifestKey">The image's first key, which stays when the configuration lists no layers.</param>
     /// <param name="layerLimit">How many layers are used; null for all.</param>
-    /// <exception cref="LlbException">The limit is larger than the number of layers.</exception>
+    /// <exception cref="LlbException">There is a limit, and it is larger than the number of layers or their number is not
+    /// known.</exception>
     public static string ImageConfigKey(ReadOnlySpan<byte> config, string manifestKey, int? layerLimit = null)
     {
         if (DiffIds(config) is not { } diffIds)
-            return Digest.Sha256(config).ToString();
-        if (layerLimit is { } limit && diffIds.Count > 0)
+            return layerLimit is null ? Digest.Sha256(config).ToString() : throw new LlbException("failed to parse image config");
+        if (layerLimit is { } limit)
         {
             if (limit > diffIds.Count)
-                throw new LlbException($"layer limit {limit} is greater than the number of layers in the image {diffIds.Count}");
+                throw new LlbException($"image has {diffIds.Count} layers, limit is {limit}");
             diffIds = diffIds.GetRange(0, limit);
         }
 
