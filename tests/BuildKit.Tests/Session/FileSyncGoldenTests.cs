@@ -218,11 +218,14 @@ public sealed class FileSyncGoldenTests
             ? [.. changes.EnumerateArray().Select(change => $"{GoldenTree.Text(change, "kind")} {GoldenTree.Text(change, "path")}")]
             : [];
 
-    private static Dictionary<string, ulong> Inodes(string root)
+    private static Dictionary<string, (ulong Inode, UnixTime Ctime)> Inodes(string root)
     {
-        var inodes = new Dictionary<string, ulong>(StringComparer.Ordinal);
+        var inodes = new Dictionary<string, (ulong, UnixTime)>(StringComparer.Ordinal);
         foreach (var stat in new DirectoryTree(root).Walk(CancellationToken.None))
-            inodes[stat.Path] = LinuxFile.Lstat(root + "/" + stat.Path).Inode;
+        {
+            var found = LinuxFile.Lstat(root + "/" + stat.Path);
+            inodes[stat.Path] = (found.Inode, stat.IsDirectory ? default : found.Ctime);
+        }
         return inodes;
     }
 
@@ -279,7 +282,7 @@ public sealed class FileSyncGoldenTests
             foreach (var entry in _entries.EnumerateArray())
                 await stream.SendAsync(FileSyncMessage.ForStat(GoldenTree.StatOf(entry)), stream.CancellationToken);
             await stream.SendAsync(FileSyncMessage.ForStat(null), stream.CancellationToken);
-            while (await stream.ReadAsync(stream.CancellationToken) is { } message)
+            while (await stream.ReadAsync(CancellationToken.None) is { } message)
             {
                 if (message.Type == PacketType.Error)
                 {

@@ -161,6 +161,7 @@ internal sealed class InMemoryChannel(params GrpcService[] services) : IGrpcChan
 
         public async ValueTask DisposeAsync()
         {
+            _requests.Writer.TryComplete();
             await _source.CancelAsync();
             await _handling;
             _source.Dispose();
