@@ -44,6 +44,7 @@ public sealed class JobTests
         await using var bench = new TestBench();
         var started = new TaskCompletionSource();
         var hang = true;
+        var stopping = new TaskCompletionSource();
         var winddown = new TaskCompletionSource();
         Vertex Graph() => Step("run", onRun: async token =>
         {
@@ -56,6 +57,7 @@ public sealed class JobTests
             }
             finally
             {
+                stopping.SetResult();
                 await winddown.Task;
             }
         });
@@ -65,9 +67,11 @@ public sealed class JobTests
         var build = job.BuildAsync(Out(Graph()), cancel.Token);
         await started.Task;
         await cancel.CancelAsync();
+        await stopping.Task;
+        Assert.False(build.IsCompleted);
         hang = false;
         var again = job.BuildAsync(Out(Graph()), default);
-        Assert.False(build.IsCompleted);
+        await bench.Solver.Scheduler.FlushAsync();
         winddown.SetResult();
         await Assert.ThrowsAnyAsync<OperationCanceledException>(() => build);
         await using (var result = await again)
