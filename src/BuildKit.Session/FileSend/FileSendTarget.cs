@@ -45,7 +45,7 @@ public static class FileSendTarget
     {
         var id = int.TryParse(stream.RequestHeaders.Get(ExporterId), NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var parsed) ? parsed : 0;
         if (!targets.TryGetValue(id, out var target))
-            throw new RpcException(StatusCode.NotFound, string.Create(CultureInfo.InvariantCulture, $"exporter {id} not found"));
+            throw new RpcException(StatusCode.Unknown, string.Create(CultureInfo.InvariantCulture, $"exporter {id} not found"));
         try
         {
             if (target.Directory is { } directory)
