@@ -1,4 +1,4 @@
-using BuildKit.Storage.Snapshots;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.Storage.Refs;
 
@@ -11,9 +11,9 @@ public sealed partial class RefStore
         if (!readOnly)
             return _mounts.Acquire(record.Id, mounts);
         if (!record.Committed)
-            return new MountLease(mounts.Select(ReadOnly).ToList(), static () => ValueTask.CompletedTask);
+            return new MountLease(mounts.Select(MountedTree.ReadOnly).ToList(), static () => ValueTask.CompletedTask);
         var held = Hold(record, RefOptions.Default, countsUse: false);
-        return new MountLease(mounts.Select(ReadOnly).ToList(), held.DisposeAsync);
+        return new MountLease(mounts.Select(MountedTree.ReadOnly).ToList(), held.DisposeAsync);
     }
 
     internal ValueTask ReleaseMutableAsync(CacheRecord record, bool countsUse)
@@ -21,23 +21,5 @@ public sealed partial class RefStore
         lock (_gate)
             record.Size = -1;
         return ReleaseAsync(record, countsUse);
-    }
-
-    /// <summary>The read-only form of a mount: an overlay's upper directory becomes its nearest lower one (spec 06 §1.2).</summary>
-    private static MountSpec ReadOnly(MountSpec mount)
-    {
-        if (mount.Type == "bind")
-            return mount with { Options = ["ro", .. mount.Options.Where(o => o is not ("ro" or "rw"))] };
-        var upper = mount.Options.FirstOrDefault(o => o.StartsWith("upperdir=", StringComparison.Ordinal));
-        if (upper is null)
-            return mount;
-        const string lower = "lowerdir=";
-        return mount with
-        {
-            Options = mount.Options
-                .Where(o => !o.StartsWith("upperdir=", StringComparison.Ordinal) && !o.StartsWith("workdir=", StringComparison.Ordinal))
-                .Select(o => o.StartsWith(lower, StringComparison.Ordinal) ? $"{lower}{upper["upperdir=".Length..]}:{o[lower.Length..]}" : o)
-                .ToList(),
-        };
     }
 }
