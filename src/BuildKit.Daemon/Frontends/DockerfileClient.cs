@@ -119,7 +119,7 @@ internal static class SourceRanges
 {
     public static Protocol.Pb.Range ToMessage(BuildKit.Dockerfile.Parsing.SourceRange range) => new()
     {
-        Start = new Position { Line = range.Start.Line, Character = range.Start.Character },
-        End = new Position { Line = range.End.Line, Character = range.End.Character },
+        Start = new Position { Line = range.StartLine, Character = range.StartCharacter },
+        End = new Position { Line = range.EndLine, Character = range.EndCharacter },
     };
 }

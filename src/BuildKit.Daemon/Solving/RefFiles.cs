@@ -91,7 +91,7 @@ public static class RefFiles
         var matcher = includePattern.Length > 0 ? new PatternMatcher([includePattern]) : null;
         var entries = new List<RefFileInfo>();
         foreach (var entry in LinuxDirectory.ReadSorted(directory))
-            if (matcher is null || matcher.Matches(entry.Name))
+            if (matcher is null || matcher.MatchesOrParentMatches(entry.Name))
                 entries.Add(Describe(directory + "/" + entry.Name, entry.Name));
         return entries;
     }
