@@ -35,15 +35,15 @@ internal static class ErrorMapper
                     break;
                 case UnsupportedFrontendCapException cap:
                     code ??= StatusCode.Unimplemented;
-                    details.Add(TypedErrors.FrontendCap(cap.Name));
+                    details.Add(TypedErrors.Encode(new Protocol.ErrDefs.FrontendCap { Name = cap.Name }));
                     break;
                 case UnsupportedSubrequestException subrequest:
                     code ??= StatusCode.Unimplemented;
-                    details.Add(TypedErrors.Subrequest(subrequest.Name));
+                    details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Subrequest { Name = subrequest.Name }));
                     break;
                 case FrontendSourceException located:
                     foreach (var source in located.Sources)
-                        details.Add(TypedErrors.Source(source.Info, [.. source.Ranges.Select(Frontends.SourceRanges.ToMessage)]));
+                        details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Source { Info = source.Info, Ranges = { source.Ranges.Select(Frontends.SourceRanges.ToMessage) } }));
                     break;
                 case SourcedException sourced:
                     definition ??= sourced.Definition;
@@ -52,7 +52,7 @@ internal static class ErrorMapper
                     AddVertex(details, vertex, definition);
                     break;
                 case ProcessException { ExitCode: { } exitCode }:
-                    details.Add(TypedErrors.ExitMessage((uint)exitCode));
+                    details.Add(TypedErrors.Encode(new Protocol.Gateway.ExitMessage { Code = (uint)exitCode }));
                     break;
                 case OperationCanceledException:
                     code ??= StatusCode.Cancelled;
@@ -72,13 +72,13 @@ internal static class ErrorMapper
     private static void AddVertex(List<Any> details, VertexException vertex, Protocol.Pb.Definition? definition)
     {
         var sent = vertex.Operation is LlbVertex llb ? llb.SentDigest : vertex.Vertex;
-        details.Add(TypedErrors.Vertex(sent.ToString()));
+        details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Vertex { Digest = sent.ToString() }));
         if (vertex.Operation is LlbVertex { Op: { } op })
-            details.Add(TypedErrors.Solve(new Protocol.ErrDefs.Solve { Op = op, Description = { vertex.Description.ToDictionary() } }));
+            details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Solve { Op = op, Description = { vertex.Description.ToDictionary() } }));
         if (definition?.Source is not { } source || !source.Locations.TryGetValue(sent.ToString(), out var locations))
             return;
         foreach (var location in locations.Locations_)
             if (location.SourceIndex >= 0 && location.SourceIndex < source.Infos.Count)
-                details.Add(TypedErrors.Source(source.Infos[location.SourceIndex], [.. location.Ranges]));
+                details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Source { Info = source.Infos[location.SourceIndex], Ranges = { location.Ranges } }));
     }
 }

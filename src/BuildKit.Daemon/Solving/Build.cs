@@ -33,6 +33,9 @@ public sealed class Build : IAsyncDisposable
     /// <summary>What the request was granted.</summary>
     public BuildPermissions Permissions { get; }
 
+    /// <summary>Definitions handed to the frontend by name.</summary>
+    public IReadOnlyDictionary<string, Definition> FrontendInputs { get; init; } = new Dictionary<string, Definition>(StringComparer.Ordinal);
+
     /// <summary>Source policies in force for a call that brings further ones.</summary>
     public ISourcePolicy? PolicyWith(IReadOnlyList<Policy> further)
     {
