@@ -35,6 +35,9 @@ internal sealed class LayerApplier : IDisposable
         _skipDevices = skipDevices;
     }
 
+    /// <summary>Whiteout names mean nothing, and refused attributes are no error.</summary>
+    internal bool IsPlainArchive { get; init; }
+
     public void Dispose()
     {
         _parent?.Dispose();
@@ -66,12 +69,12 @@ internal sealed class LayerApplier : IDisposable
             return; // the root itself: a layer does not change it
         OpenParent(header.Name[..slash]);
         var path = _parentPath.Length == 0 ? name : $"{_parentPath}/{name}";
-        if (name == OpaqueMarker)
+        if (name == OpaqueMarker && !IsPlainArchive)
         {
             MakeOpaque();
             return;
         }
-        if (name.StartsWith(LayerTarWriter.WhiteoutPrefix, StringComparison.Ordinal))
+        if (name.StartsWith(LayerTarWriter.WhiteoutPrefix, StringComparison.Ordinal) && !IsPlainArchive)
         {
             Delete(header, name);
             return;
@@ -81,7 +84,7 @@ internal sealed class LayerApplier : IDisposable
         await CreateAsync(reader, header, name, path, cancellationToken).ConfigureAwait(false);
         if (header.Type == TarType.Directory)
             _directories.Add(header);
-        if (_overlay is null)
+        if (_overlay is null && !IsPlainArchive)
             _unpacked.Add(path);
     }
 
@@ -291,7 +294,7 @@ internal sealed class LayerApplier : IDisposable
                 continue;
             var errno = Xattr.TrySet(directory, name, attribute, value);
             var refusedByType = errno == Errno.EPERM && attribute.StartsWith("user.", StringComparison.Ordinal) && !stat.IsRegular && !stat.IsDirectory;
-            if (errno is not (Errno.None or Errno.EOPNOTSUPP) && !refusedByType)
+            if (errno is not (Errno.None or Errno.EOPNOTSUPP) && !refusedByType && !IsPlainArchive)
                 throw new LinuxException(errno, "lsetxattr " + attribute, Full(path));
         }
         if (!stat.IsSymlink)

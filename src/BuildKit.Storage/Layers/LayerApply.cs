@@ -41,6 +41,21 @@ public static class LayerApply
         await ahead.DrainAsync(cancellationToken).ConfigureAwait(false);
         return hashing.Finish();
     }
+
+    /// <summary>
+    /// Unpacks an ordinary archive beneath a directory: names that look like whiteouts are plain files, attributes the
+    /// file system refuses are left out. Nothing leads out of the directory.
+    /// </summary>
+    /// <param name="archive">Uncompressed tar bytes.</param>
+    /// <param name="directory">Existing directory.</param>
+    /// <param name="cancellationToken">Stops between blocks.</param>
+    /// <exception cref="TarFormatException">The archive is damaged.</exception>
+    public static async Task UnpackAsync(Stream archive, string directory, CancellationToken cancellationToken)
+    {
+        await using var ahead = new ReadAheadStream(archive);
+        using var applier = new LayerApplier(directory, overlay: null, LinuxProcess.InUserNamespace()) { IsPlainArchive = true };
+        await applier.ApplyAsync(ahead, cancellationToken).ConfigureAwait(false);
+    }
 }
 
 /// <summary>Deleted names are kept as overlay whiteouts; parents that the layer leaves out look like those of the lower directories.</summary>

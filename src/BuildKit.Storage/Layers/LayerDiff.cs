@@ -1,5 +1,6 @@
 using BuildKit.Linux;
 using BuildKit.Storage.Snapshots;
+using Microsoft.Win32.SafeHandles;
 
 namespace BuildKit.Storage.Layers;
 
@@ -41,8 +42,13 @@ public static class LayerDiff
     }
 
     /// <summary>Reports what upper changes against lower, in the order of the layer tar.</summary>
+    /// <param name="lower">Mounts of the lower tree; null or none for nothing.</param>
+    /// <param name="upper">Mounts of the upper tree.</param>
+    /// <param name="options">See <see cref="LayerDiffOptions"/>.</param>
+    /// <param name="begin">Gets the root where the changed files can be read, and gives what is called for each change.</param>
+    /// <param name="cancellationToken">Stops the walk.</param>
     public static async Task ChangesAsync(
-        IReadOnlyList<MountSpec>? lower, IReadOnlyList<MountSpec> upper, LayerDiffOptions options, Func<LayerChange, CancellationToken, ValueTask> onChange, CancellationToken cancellationToken)
+        IReadOnlyList<MountSpec>? lower, IReadOnlyList<MountSpec> upper, LayerDiffOptions options, Func<SafeFileHandle, Func<LayerChange, CancellationToken, ValueTask>> begin, CancellationToken cancellationToken)
     {
         if (!options.ForceWalk && OverlayLayers.UpperDirectory(lower, upper) is { } directory)
         {
@@ -58,7 +64,8 @@ public static class LayerDiff
             }
             if (readable)
             {
-                await WalkUpperAsync(lower, directory, options, onChange, cancellationToken).ConfigureAwait(false);
+                using var root = LinuxFile.OpenDirectory(directory);
+                await WalkUpperAsync(lower, directory, options, begin(root), cancellationToken).ConfigureAwait(false);
                 return;
             }
         }
@@ -66,7 +73,7 @@ public static class LayerDiff
         await using var upperTree = MountedTree.Open(upper, readOnly: true, options.TempDirectory);
         using var lowerRoot = lowerTree is null ? null : LinuxFile.OpenDirectory(lowerTree.Root);
         using var upperRoot = LinuxFile.OpenDirectory(upperTree.Root);
-        await DoubleWalk.RunAsync(lowerRoot, upperRoot, "", hideWhiteouts: false, onChange, cancellationToken).ConfigureAwait(false);
+        await DoubleWalk.RunAsync(lowerRoot, upperRoot, "", hideWhiteouts: false, begin(upperRoot), cancellationToken).ConfigureAwait(false);
     }
 
     private static async Task WriteWalkedAsync(

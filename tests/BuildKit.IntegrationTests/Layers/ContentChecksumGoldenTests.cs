@@ -99,10 +99,10 @@ public sealed class ContentChecksumGoldenTests
                     break;
             }
             LinuxFile.Lchown(dir, name, entry.GetProperty("uid").GetUInt32(), entry.GetProperty("gid").GetUInt32());
-            if (entry.TryGetProperty("xattrs", out var xattrs))
+            if (entry.TryGetProperty("xattrs_base64", out var xattrs))
             {
                 foreach (var attribute in xattrs.EnumerateObject())
-                    Assert.Equal(Errno.None, Xattr.TrySet(dir, name, attribute.Name, Value(attribute.Value)));
+                    Assert.Equal(Errno.None, Xattr.TrySet(dir, name, attribute.Name, attribute.Value.GetBytesFromBase64()));
             }
             if (type != "symlink")
                 LinuxFile.Chmod(dir, name, Convert.ToUInt32(entry.GetProperty("mode").GetString(), 8));
@@ -110,8 +110,6 @@ public sealed class ContentChecksumGoldenTests
             uint Number(string first, string second) =>
                 entry.TryGetProperty(first, out var n) || entry.TryGetProperty(second, out n) ? n.GetUInt32() : 0;
         }
-
-        static byte[] Value(JsonElement value) => System.Text.Encoding.UTF8.GetBytes(value.GetString()!);
     }
 
     private sealed class Ref(string? root, Metadata metadata) : IImmutableRef, IMountable

@@ -42,8 +42,8 @@ public sealed class LayerDiffGoldenTests
         using var temp = new TempDirectory();
         var (lower, upper) = OverlayMounts(temp, json.RootElement);
         var key = ReferenceFails.Contains(name) ? "walkPlain" : "walkMounted";
-        if (!json.RootElement.TryGetProperty(key, out _))
-            return; // stands for the first way only
+        if (!json.RootElement.TryGetProperty(key, out var expected) || expected.TryGetProperty("error", out _))
+            return; // stands for the first way only, or ends in an error of the reference that names a ghost
         await AssertDiff(json.RootElement, key, lower, upper, new LayerDiffOptions { ForceWalk = true });
     }
 
