@@ -1,4 +1,3 @@
-using System.IO.Pipelines;
 using BuildKit.Oci;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -67,14 +66,8 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
         var mounts = await snapshotter.PrepareAsync(key, parent, null, cancellationToken);
         try
         {
-            // Through the merged view, so that a deletion finds what lies below and the kernel writes the whiteouts.
-            await using (var target = MountedTree.Open(mounts, readOnly: false, tempDirectory))
-            {
-                var bind = new MountSpec("bind", target.Root, ["rw", "rbind"]);
-                foreach (var change in rest)
-                    await ApplyChangeAsync(snapshotter, change, bind, cancellationToken);
-            }
-
+            foreach (var change in rest)
+                await ApplyChangeAsync(snapshotter, change, mounts, cancellationToken);
             await snapshotter.CommitAsync(name, key, null, cancellationToken);
         }
         catch (SnapshotExistsException)
@@ -88,41 +81,12 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
         }
     }
 
-    private async Task ApplyChangeAsync(ISnapshotter snapshotter, SnapshotPair change, MountSpec target, CancellationToken cancellationToken)
+    private async Task ApplyChangeAsync(ISnapshotter snapshotter, SnapshotPair change, IReadOnlyList<MountSpec> target, CancellationToken cancellationToken)
     {
         IReadOnlyList<MountSpec> lower = change.Lower is null ? [] : await snapshotter.MountsAsync(change.Lower, cancellationToken);
         using var empty = new EmptyDirectory(tempDirectory);
         IReadOnlyList<MountSpec> upper = change.Upper is null ? [empty.Mount] : await snapshotter.MountsAsync(change.Upper, cancellationToken);
-        var pipe = new Pipe();
-        var applying = ApplyFromAsync(pipe.Reader, target, cancellationToken);
-        try
-        {
-            await LayerDiff.WriteAsync(lower, upper, pipe.Writer.AsStream(leaveOpen: true), _diff, cancellationToken);
-            await pipe.Writer.CompleteAsync();
-        }
-        catch (Exception error)
-        {
-            await pipe.Writer.CompleteAsync(error);
-            await applying.ContinueWith(static _ => { }, TaskScheduler.Default);
-            throw;
-        }
-
-        await applying;
-    }
-
-    private static async Task ApplyFromAsync(PipeReader reader, MountSpec target, CancellationToken cancellationToken)
-    {
-        await Task.Yield();
-        try
-        {
-            await LayerApply.ApplyAsync(reader.AsStream(leaveOpen: true), LayerBlobWriter.MediaTypeOf(CompressionType.Uncompressed), [target], cancellationToken);
-            await reader.CompleteAsync();
-        }
-        catch (Exception error)
-        {
-            await reader.CompleteAsync(error);
-            throw;
-        }
+        await MergeApply.ApplyAsync(lower, upper, target, _diff, cancellationToken);
     }
 
     // While each change is one snapshot on the one before, nothing has to be copied: the last of them is the parent.
