@@ -45,6 +45,48 @@ public static unsafe class LinuxProcess
             throw LinuxException.Last("unshare", "");
     }
 
+    /// <summary>Replaces the running program. Returns only by throwing: the caller's program goes on then.</summary>
+    /// <param name="path">The program.</param>
+    /// <param name="arguments">Arguments, the name first.</param>
+    /// <param name="environment">Environment as <c>NAME=value</c>.</param>
+    /// <exception cref="LinuxException">The program cannot be executed.</exception>
+    public static void Execute(string path, IReadOnlyList<string> arguments, IReadOnlyList<string> environment)
+    {
+        var allocated = new List<nint>();
+        try
+        {
+            fixed (nint* argv = List(arguments), envp = List(environment))
+            fixed (byte* native = LinuxText.Encode(path + "\0"))
+                NativeMethods.execve(native, (byte**)argv, (byte**)envp);
+            throw LinuxException.Last("execve", path);
+        }
+        finally
+        {
+            foreach (var pointer in allocated)
+                System.Runtime.InteropServices.Marshal.FreeHGlobal(pointer);
+        }
+
+        nint[] List(IReadOnlyList<string> texts)
+        {
+            var list = new nint[texts.Count + 1];
+            for (var i = 0; i < texts.Count; i++)
+            {
+                var bytes = LinuxText.Encode(texts[i] + "\0");
+                list[i] = System.Runtime.InteropServices.Marshal.AllocHGlobal(bytes.Length);
+                allocated.Add(list[i]);
+                System.Runtime.InteropServices.Marshal.Copy(bytes, 0, list[i], bytes.Length);
+            }
+            return list;
+        }
+    }
+
+    /// <summary>Makes a standard stream (0, 1, 2) another name of an open file.</summary>
+    public static void Redirect(SafeFileHandle file, int standardStream)
+    {
+        if (NativeMethods.dup2((int)file.DangerousGetHandle(), standardStream) < 0)
+            throw LinuxException.Last("dup2", "");
+    }
+
     /// <summary>Enters the namespace of an open <c>/proc/…/ns/…</c> file. Acts on the calling thread only.</summary>
     public static void SetNamespace(SafeFileHandle file, int type)
     {

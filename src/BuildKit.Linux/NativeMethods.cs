@@ -126,6 +126,12 @@ internal static unsafe partial class NativeMethods
     [LibraryImport(C, SetLastError = true)]
     internal static partial int unshare(int flags);
 
+    [LibraryImport("libc", SetLastError = true)]
+    internal static unsafe partial int execve(byte* path, byte** arguments, byte** environment);
+
+    [LibraryImport("libc", SetLastError = true)]
+    internal static partial int dup2(int from, int to);
+
     [LibraryImport(C, SetLastError = true)]
     internal static partial int setns(SafeFileHandle file, int type);
 
