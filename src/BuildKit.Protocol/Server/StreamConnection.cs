@@ -44,19 +44,22 @@ internal sealed class StreamConnection : ConnectionContext
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
-        await Transport.Input.CompleteAsync();
         try
         {
+            await Transport.Input.CompleteAsync();
             await Transport.Output.CompleteAsync();
         }
-        catch (Exception e) when (e is IOException or ObjectDisposedException or OperationCanceledException)
+        catch (Exception e) when (e is IOException or ObjectDisposedException or OperationCanceledException
+            or InvalidOperationException)
         {
             // What could not be flushed has no reader any more.
         }
-
-        await _stream.DisposeAsync();
-        await _closed.CancelAsync();
-        _ended.TrySetResult();
+        finally
+        {
+            await _stream.DisposeAsync();
+            await _closed.CancelAsync();
+            _ended.TrySetResult();
+        }
     }
 }
 
