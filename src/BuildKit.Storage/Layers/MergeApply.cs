@@ -37,6 +37,7 @@ public static class MergeApply
     private sealed class Merger(string target, IReadOnlyList<string>? below, bool userXattr) : IDisposable
     {
         private readonly SafeFileHandle _target = LinuxFile.OpenDirectory(target);
+        private readonly List<SafeFileHandle> _below = [.. (below ?? []).Select(LinuxFile.OpenDirectory)];
         private readonly Dictionary<(ulong Device, ulong Inode), string> _links = [];
         private readonly Dictionary<string, FileStat> _directories = new(StringComparer.Ordinal);
 
@@ -60,7 +61,12 @@ public static class MergeApply
             }
         }
 
-        public void Dispose() => _target.Dispose();
+        public void Dispose()
+        {
+            _target.Dispose();
+            foreach (var directory in _below)
+                directory.Dispose();
+        }
 
         private void ApplyOne(LayerChange change, CancellationToken cancellationToken)
         {
@@ -159,10 +165,16 @@ public static class MergeApply
         private bool TryFindBelow(string path, out FileStat stat)
         {
             stat = default;
-            foreach (var directory in below ?? [])
+            foreach (var directory in _below)
             {
-                if (LinuxFile.TryLstat($"{directory}/{path}", out stat))
-                    return !stat.IsOverlayWhiteout;
+                var errno = LinuxFile.TryOpenResolved(directory, path, OpenFlags.PathOnly | OpenFlags.NoFollow, 0, ResolveFlags.Beneath, out var file);
+                if (errno is Errno.ENOENT or Errno.ENOTDIR or Errno.ELOOP or Errno.EXDEV)
+                    continue;
+                if (errno != Errno.None)
+                    throw new LinuxException(errno, "open", path);
+                using (file)
+                    stat = LinuxFile.Stat(file!);
+                return !stat.IsOverlayWhiteout;
             }
             return false;
         }

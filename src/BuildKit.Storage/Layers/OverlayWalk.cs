@@ -99,6 +99,9 @@ internal static class OverlayWalk
         if (lower is null)
             return null;
         errno = RootedPath.TryOpen(lower, path, OpenFlags.PathOnly | OpenFlags.NoFollow, out var handle);
+        // A path through a loop of links is not there; its directory is one that replaced the link.
+        if (errno == Errno.ELOOP)
+            errno = Errno.ENOENT;
         return handle;
     }
 

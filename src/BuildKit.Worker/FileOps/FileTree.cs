@@ -63,10 +63,11 @@ internal sealed class FileTree(string path) : IDisposable
         SetTime(relative, time);
     }
 
+    /// <summary>Gives a file the owner asked for; without one it keeps the daemon's, or the one it had.</summary>
     internal void Own(string relative, FileOwner? owner)
     {
-        var (uid, gid) = owner ?? default;
-        LinuxFile.Lchown(Root, Name(relative), uid, gid);
+        if (owner is var (uid, gid))
+            LinuxFile.Lchown(Root, Name(relative), uid, gid);
     }
 
     internal void SetTime(string relative, UnixTime? time)

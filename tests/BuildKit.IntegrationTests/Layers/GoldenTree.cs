@@ -143,6 +143,12 @@ internal static class GoldenTree
         var first = new Dictionary<ulong, string>();
         using var dir = LinuxFile.OpenDirectory(root);
         Add(".");
+        // A link group of which only one name can be seen is none.
+        foreach (var name in first.Values.Where(n => lines.Count(l => l.EndsWith("|" + n, StringComparison.Ordinal)) == 1).ToList())
+        {
+            var at = lines.FindIndex(l => l.EndsWith("|" + name, StringComparison.Ordinal));
+            lines[at] = lines[at][..^name.Length];
+        }
         return [.. lines.Order(StringComparer.Ordinal)];
 
         void Add(string path)

@@ -67,8 +67,10 @@ internal static class EStargzToc
         {
             if (header.Type == TarType.Regular)
                 Number("size", header.Size);
-            if (header.Mtime.Seconds != 0)
-                Text("modtime", header.Mtime.ToDateTimeOffset().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture));
+            // Rounded to the nearest second, unlike the layer's own times.
+            var mtime = new UnixTime(header.Mtime.Seconds + (header.Mtime.Nanoseconds >= 500_000_000 ? 1 : 0), 0);
+            if (mtime.Seconds != 0)
+                Text("modtime", mtime.ToDateTimeOffset().ToString("yyyy-MM-dd'T'HH:mm:ss'Z'", CultureInfo.InvariantCulture));
             Text("linkName", header.LinkName);
             Number("mode", header.Mode);
             Number("uid", header.Uid);
