@@ -224,7 +224,7 @@ public sealed class CacheBackendTests
 
     private static CacheBackendContext Context(IClientContentStore? store) => new()
     {
-        Registry = new RegistryClient(RegistryConfig.Default),
+        Registry = new RegistryClient(new RegistryConfig()),
         Credentials = StaticRegistryCredentials.Anonymous,
         OpenClientStore = (_, _) => Task.FromResult(store),
     };
