@@ -106,7 +106,7 @@ internal sealed class Scheduler : IAsyncDisposable
         var pipe = new Pipe(this, requester) { Function = new CancellationTokenSource() };
         requester.Outgoing.Add(pipe);
         _functions++;
-        _ = Task.Run(() => CompleteAsync(pipe, work));
+        _ = Task.Run(() => CompleteAsync(pipe, work), CancellationToken.None);
         return pipe;
     }
 
