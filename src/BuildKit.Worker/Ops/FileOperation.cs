@@ -14,9 +14,14 @@ namespace BuildKit.Worker.Ops;
 public sealed class FileOperation(
     FileOp op, int inputCount, string name, IRefStore refs, IContentHasher hasher, string workerId, WorkerSlots slots, string temporaryDirectory) : IOperation
 {
+    private readonly FileOp _op = op;
+    private readonly string _name = name;
+    private readonly IRefStore _refs = refs;
+    private readonly string _temporaryDirectory = temporaryDirectory;
+
     /// <inheritdoc/>
     public Task<CacheMapResponse> GetCacheMapAsync(IOperationContext context, int index, CancellationToken cancellationToken) =>
-        Task.FromResult(new CacheMapResponse(FileDigest.Compute(op, inputCount).ToCacheMap(hasher), Complete: true));
+        Task.FromResult(new CacheMapResponse(FileDigest.Compute(_op, inputCount).ToCacheMap(hasher), Complete: true));
 
     /// <inheritdoc/>
     public ValueTask<IDisposable?> AcquireSlotAsync(CancellationToken cancellationToken) => slots.AcquireAsync(cancellationToken);
@@ -26,17 +31,17 @@ public sealed class FileOperation(
     {
         Check();
         await using var run = new Run(this, [.. inputs.Select(WorkerResult.RefOf)]);
-        var outputs = new IImmutableRef?[op.Actions.Count(action => action.Output >= 0)];
+        var outputs = new IImmutableRef?[_op.Actions.Count(action => action.Output >= 0)];
         var taken = new List<IImmutableRef>();
         try
         {
-            for (var i = 0; i < op.Actions.Count; i++)
+            for (var i = 0; i < _op.Actions.Count; i++)
             {
-                if (op.Actions[i].Output < 0)
+                if (_op.Actions[i].Output < 0)
                     continue;
                 var output = await run.CommittedAsync(i, cancellationToken);
-                outputs[op.Actions[i].Output] = output.Clone();
-                taken.Add(outputs[op.Actions[i].Output]!);
+                outputs[_op.Actions[i].Output] = output.Clone();
+                taken.Add(outputs[_op.Actions[i].Output]!);
             }
         }
         catch
@@ -50,9 +55,9 @@ public sealed class FileOperation(
 
     private void Check()
     {
-        var count = inputCount + op.Actions.Count;
+        var count = inputCount + _op.Actions.Count;
         var outputs = new HashSet<long>();
-        foreach (var action in op.Actions)
+        foreach (var action in _op.Actions)
         {
             if (action.Input < -1 || action.Input >= count)
                 throw new InvalidOperationException($"invalid input index {action.Input}, {count} provided");
@@ -72,7 +77,7 @@ public sealed class FileOperation(
     {
         private readonly Dictionary<int, IImmutableRef> _committed = [];
         private readonly Dictionary<int, IMutableRef> _open = [];
-        private readonly Dictionary<long, int> _uses = Uses(operation.op, inputs.Count);
+        private readonly Dictionary<long, int> _uses = Uses(operation._op, inputs.Count);
         private readonly HashSet<int> _running = [];
 
         /// <summary>The tree after an action, as an immutable record; borrowed.</summary>
@@ -135,10 +140,10 @@ public sealed class FileOperation(
         {
             if (!_running.Add(index))
                 throw new InvalidOperationException($"loop from index {inputs.Count + index}");
-            var action = operation.op.Actions[index];
+            var action = operation._op.Actions[index];
             var mutable = await OpenTargetAsync(action.Input, cancellationToken);
             _open.Add(index, mutable);
-            await using var mounts = new MountedRefs(operation.temporaryDirectory);
+            await using var mounts = new MountedRefs(operation._temporaryDirectory);
             var root = await mounts.PathOfAsync(mutable, readOnly: false, cancellationToken);
             var roots = new Dictionary<long, string> { [action.Input] = root };
             foreach (var owner in Owners(action).Append(action.ActionCase == FileAction.ActionOneofCase.Copy ? action.SecondaryInput : -1))
@@ -155,13 +160,13 @@ public sealed class FileOperation(
 
         private async Task<IMutableRef> OpenTargetAsync(long input, CancellationToken cancellationToken)
         {
-            var options = new RefOptions { Description = operation.name };
+            var options = new RefOptions { Description = operation._name };
             if (input < inputs.Count)
-                return await operation.refs.NewAsync(input < 0 ? null : inputs[(int)input], options, cancellationToken);
+                return await operation._refs.NewAsync(input < 0 ? null : inputs[(int)input], options, cancellationToken);
             var before = (int)(input - inputs.Count);
-            var isShared = _uses.GetValueOrDefault(before) > 1 || operation.op.Actions[before].Output >= 0;
+            var isShared = _uses.GetValueOrDefault(before) > 1 || operation._op.Actions[before].Output >= 0;
             if (isShared || _committed.ContainsKey(before))
-                return await operation.refs.NewAsync(await CommittedAsync(before, cancellationToken), options, cancellationToken);
+                return await operation._refs.NewAsync(await CommittedAsync(before, cancellationToken), options, cancellationToken);
             var mutable = await RunAsync(before, cancellationToken);
             _open.Remove(before);
             return mutable;
