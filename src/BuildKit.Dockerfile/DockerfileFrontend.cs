@@ -156,7 +156,7 @@ public sealed class DockerfileFrontend(DockerfileFeatures? features = null)
             if (built.BaseConfig is not null)
                 result.Metadata[BaseConfigKey + suffix] = built.BaseConfig;
             if (scanner is not null)
-                result.Attestations[id] = [await scanner.ScanAsync(built.ScanId, built.Scan, cancellationToken).ConfigureAwait(false)];
+                result.Attestations[id] = [await scanner.ScanAsync(built.ScanId, built.Scan, built.Definition, cancellationToken).ConfigureAwait(false)];
         }
         result.Metadata[PlatformsKey] = PlatformsJson(platforms);
         return result;
@@ -179,7 +179,7 @@ public sealed class DockerfileFrontend(DockerfileFeatures? features = null)
                 OsFeatures = platform.OsFeatures.Count > 0 ? platform.OsFeatures : image.Platform.OsFeatures,
             };
         }
-        return new Built(platform.Normalize(), scanId, solved.Reference, image.ToJson(), conversion.Target.BaseImage?.ToJson(), conversion.Scan);
+        return new Built(platform.Normalize(), scanId, solved.Reference, image.ToJson(), conversion.Target.BaseImage?.ToJson(), conversion.Scan, definition);
     }
 
     private static async Task<Definition> MarshalAsync(State state, MarshalOptions options, CancellationToken cancellationToken)
@@ -214,5 +214,5 @@ public sealed class DockerfileFrontend(DockerfileFeatures? features = null)
         return json.ToArray();
     }
 
-    private sealed record Built(Platform Platform, string ScanId, IFrontendReference? Reference, byte[] Config, byte[]? BaseConfig, ScanTargets Scan);
+    private sealed record Built(Platform Platform, string ScanId, IFrontendReference? Reference, byte[] Config, byte[]? BaseConfig, ScanTargets Scan, Definition Definition);
 }

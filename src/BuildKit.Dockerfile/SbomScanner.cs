@@ -3,6 +3,7 @@ using BuildKit.Dockerfile.Contexts;
 using BuildKit.Dockerfile.Conversion;
 using BuildKit.Dockerfile.Parsing;
 using BuildKit.Llb;
+using BuildKit.Protocol.Pb;
 
 namespace BuildKit.Dockerfile;
 
@@ -42,7 +43,11 @@ internal sealed class SbomScanner
     }
 
     /// <summary>Scans one platform's result.</summary>
-    public async Task<FrontendAttestation> ScanAsync(string platform, ScanTargets targets, CancellationToken cancellationToken)
+    /// <param name="platform">Id of the platform.</param>
+    /// <param name="targets">What is looked at.</param>
+    /// <param name="built">The definition of the result: its operations keep the capabilities they were given there.</param>
+    /// <param name="cancellationToken">Cancels.</param>
+    public async Task<FrontendAttestation> ScanAsync(string platform, ScanTargets targets, Definition built, CancellationToken cancellationToken)
     {
         var mounts = new List<RunMount> { RunMount.Tmpfs("/tmp"), new(Source, targets.Core) { ReadOnly = true } };
         foreach (var (name, state) in targets.Extras)
@@ -56,6 +61,13 @@ internal sealed class SbomScanner
         });
         var output = exec.AddMount(Destination, State.Scratch);
         var definition = await output.MarshalAsync(null, cancellationToken).ConfigureAwait(false);
+        foreach (var (digest, metadata) in definition.Metadata)
+        {
+            if (!built.Metadata.TryGetValue(digest, out var earlier))
+                continue;
+            foreach (var (name, value) in earlier.Caps)
+                metadata.Caps[name] = value;
+        }
         var solved = await _client.SolveAsync(new FrontendSolveRequest { Definition = definition }, cancellationToken).ConfigureAwait(false);
         return new FrontendAttestation(solved.Reference, PredicateType, new Dictionary<string, byte[]>(StringComparer.Ordinal)
         {

@@ -41,11 +41,25 @@ public sealed record GitReference(string Remote, string Commit, string Subdirect
         }
         if (url.Scheme is "http" or "https" && !url.Path.EndsWith(".git", StringComparison.Ordinal))
             return null;
-        return new GitReference(url.Remote, url.Ref, url.Subdirectory, false);
+        return new GitReference(Escaped(url), url.Ref, url.Subdirectory, false);
     }
 
     /// <summary>Parses a text; null when it names no repository.</summary>
     public static GitReference? Parse(string text) => Parse(text, out _);
+
+    /// <summary>The address with the characters escaped that may not stand in its path.</summary>
+    private static string Escaped(GitUrl url)
+    {
+        var start = url.Remote.IndexOf("://", StringComparison.Ordinal);
+        var path = start < 0 ? -1 : url.Remote.IndexOf('/', start + 3);
+        if (path < 0)
+            return url.Remote;
+        var query = url.Remote.IndexOf('?', path);
+        var end = query < 0 ? url.Remote.Length : query;
+        return UrlPath.IsValid(url.Remote[path..end])
+            ? url.Remote
+            : url.Remote[..path] + UrlPath.Escape(url.Path) + url.Remote[end..];
+    }
 
     /// <summary>Whether a text is an address to fetch a file from.</summary>
     public static bool IsHttpSource(string text) =>
@@ -55,7 +69,11 @@ public sealed record GitReference(string Remote, string Commit, string Subdirect
 /// <summary>Paths inside addresses.</summary>
 internal static class UrlPath
 {
-    private const string Kept = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+,/:;=@!'()*[]";
+    private const string Kept = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~$&+,/:;=@";
+    private const string Tolerated = "!'()*[]%";
+
+    /// <summary>Whether a path can stay as it is written.</summary>
+    public static bool IsValid(string path) => !path.AsSpan().ContainsAnyExcept(Kept + Tolerated);
 
     /// <summary>Escapes what may not stand in a path.</summary>
     public static string Escape(string path)

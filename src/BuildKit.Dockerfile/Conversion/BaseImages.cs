@@ -119,7 +119,7 @@ internal sealed class BaseImages(ConversionScope scope)
         stage.BaseName = Pin(resolved);
         stage.Image = image;
         stage.Platform = platform;
-        if (image.DiffIds.Count == 0 && image.History.TrueForAll(static h => h.EmptyLayer))
+        if (image.DiffIds.Count == 0 && image.History.Entries.All(static h => h.EmptyLayer))
         {
             stage.State = State.Scratch;
             return;

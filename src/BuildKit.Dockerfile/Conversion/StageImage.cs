@@ -22,7 +22,7 @@ internal sealed class StageImage
 
     public IReadOnlyList<Digest> DiffIds { get; init; } = [];
 
-    public List<HistoryEntry> History { get; init; } = [];
+    public HistoryList History { get; private set; }
 
     public string User { get; set; } = "";
 
@@ -85,7 +85,7 @@ internal sealed class StageImage
             Platform = image.Platform,
             RootFsType = image.RootFsType,
             DiffIds = image.DiffIds,
-            History = [.. image.History],
+            History = HistoryList.From(image.History),
             User = config.User,
             ExposedPorts = config.ExposedPorts.Count == 0 ? null : new SortedSet<string>(config.ExposedPorts, ByteOrder.Instance),
             Env = [.. config.Env],
@@ -110,7 +110,7 @@ internal sealed class StageImage
         Platform = Platform,
         RootFsType = RootFsType,
         DiffIds = DiffIds,
-        History = [.. History],
+        History = History,
         User = User,
         ExposedPorts = ExposedPorts,
         Env = [.. Env],
@@ -137,7 +137,7 @@ internal sealed class StageImage
     }
 
     /// <summary>Adds a step to the history.</summary>
-    public void AddHistory(string createdBy, bool hasLayer, Rfc3339Time? created) => History.Add(new HistoryEntry
+    public void AddHistory(string createdBy, bool hasLayer, Rfc3339Time? created) => History = History.Add(new HistoryEntry
     {
         Created = created,
         CreatedBy = createdBy,
@@ -153,7 +153,7 @@ internal sealed class StageImage
         Platform = Platform,
         RootFsType = RootFsType,
         DiffIds = DiffIds,
-        History = History,
+        History = History.Entries,
         Config = new ContainerConfig
         {
             User = User,

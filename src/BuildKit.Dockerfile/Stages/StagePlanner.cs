@@ -110,12 +110,14 @@ internal sealed class StagePlanner(BuildInputs? inputs, PlatformPlan platforms, 
     private Platform ReadPlatform(FromInstruction from, HashSet<string> used)
     {
         ShellExpansion expansion;
+        ShellReferences? references = null;
         try
         {
-            expansion = ShellLexer.Expand(from.Platform, globals, options);
+            expansion = ShellLexer.Expand(from.Platform, globals, options, out references);
         }
         catch (DockerfileException e)
         {
+            ReportUndeclared(references?.Unmatched ?? [], from);
             throw new DockerfileException($"failed to process arguments for platform : {e.Message}", e).At(from.Location);
         }
         ReportUndeclared(expansion.Unmatched, from);

@@ -81,7 +81,7 @@ internal sealed class RecordingClient(FrontendBuildOptions options, Func<string,
     private void Record(string call, string reference, ImageConfigQuery query)
     {
         lock (_lock)
-            Calls.Add($"{call} {reference} [{query.Platform?.FormatAll()}] {query.ResolveMode} {(query.OciStoreId is null ? "" : query.OciSessionId + "/" + query.OciStoreId)} {query.LogName}");
+            Calls.Add($"{call} {reference} [{query.Platform?.Normalize().FormatAll()}] {query.ResolveMode} {(query.OciStoreId is null ? "" : query.OciSessionId + "/" + query.OciStoreId)} {query.LogName}");
     }
 
     private static FrontendImageConfig Resolve(string reference, ImageConfigQuery query)

@@ -162,7 +162,7 @@ public sealed class RuleTableTests
         node.Name,
         node.Original,
         string.Join('|', node.Flags),
-        string.Join('|', node.Arguments),
+        node.Inner is null ? string.Join('|', node.Arguments) : "", // the table leaves the inner instruction out
         node.IsJson,
         node.StartLine + "-" + node.EndLine,
         string.Join('|', node.Comments),
