@@ -31,7 +31,7 @@ internal static class SolverGraph
             CacheSources = cacheSources,
             Description = metadata is null ? new Dictionary<string, string>(StringComparer.Ordinal) : new Dictionary<string, string>(metadata.Description, StringComparer.Ordinal),
             ExportCache = metadata?.ExportCache?.Value,
-            ProgressGroup = metadata?.ProgressGroup is { } group ? new ProgressGroup(group.Id, group.Name, group.Weak) : null,
+            ProgressGroup = metadata?.ProgressGroup is { } group ? new Solver.ProgressGroup(group.Id, group.Name, group.Weak) : null,
         };
     }
 }

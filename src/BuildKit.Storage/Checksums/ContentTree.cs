@@ -151,7 +151,7 @@ public sealed class ContentTree
     internal async ValueTask<(ContentNode? Node, string Path)> ResolveAsync(string path, bool followLast, DiskAccess disk)
     {
         var stack = new List<ContentNode> { _root };
-        var pending = new Stack<string>(path.Split('/').Reverse());
+        var pending = new Stack<string>(Enumerable.Reverse(path.Split('/')));
         var links = 0;
         while (pending.TryPop(out var part))
         {
@@ -176,7 +176,7 @@ public sealed class ContentTree
                 var target = await LinkAsync(node, here + "/" + part, disk).ConfigureAwait(false);
                 if (target.StartsWith('/'))
                     stack.RemoveRange(1, stack.Count - 1);
-                foreach (var piece in target.Split('/').Reverse())
+                foreach (var piece in Enumerable.Reverse(target.Split('/')))
                     pending.Push(piece);
                 continue;
             }

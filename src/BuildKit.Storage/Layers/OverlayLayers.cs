@@ -22,7 +22,7 @@ public static class OverlayLayers
             if (option.StartsWith("upperdir=", StringComparison.Ordinal))
                 upper = option["upperdir=".Length..];
             else if (option.StartsWith("lowerdir=", StringComparison.Ordinal))
-                layers.AddRange(option["lowerdir=".Length..].Split(':').Reverse());
+                layers.AddRange(Enumerable.Reverse(option["lowerdir=".Length..].Split(':')));
             else if (!(option.StartsWith("workdir=", StringComparison.Ordinal) || option == "index=off" || option == "userxattr"
                 || option.StartsWith("redirect_dir=", StringComparison.Ordinal)))
                 return null;
