@@ -39,7 +39,7 @@ internal static class Buildkitd
         }
         if (LinuxProcess.EffectiveUserId != 0)
             return Fail("rootless mode requires to be executed as the mapped root in a user namespace; you may use RootlessKit for setting up the namespace");
-        PrivateMounts.Enter(arguments);
+        PrivateMounts.Enter();
         LinuxProcess.SetUmask(0);
         ThreadPool.SetMinThreads(32, 32);
         using (var nothing = LinuxFile.Open("/dev/null", OpenFlags.ReadOnly))

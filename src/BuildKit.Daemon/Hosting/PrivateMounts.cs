@@ -26,7 +26,7 @@ internal static class PrivateMounts
     }
 
     /// <summary>Returns in the daemon's own namespace; a host that forbids it keeps the shared one.</summary>
-    public static void Enter(string[] arguments)
+    public static void Enter()
     {
         if (Environment.GetEnvironmentVariable(Marker) is not null)
         {
@@ -47,7 +47,7 @@ internal static class PrivateMounts
             environment.Add($"{OpenFilesMarker}={limits}");
         foreach (System.Collections.DictionaryEntry entry in Environment.GetEnvironmentVariables())
             environment.Add($"{entry.Key}={entry.Value}");
-        LinuxProcess.Execute("/proc/self/exe", [Environment.GetCommandLineArgs()[0], .. arguments], environment);
+        LinuxProcess.Execute("/proc/self/exe", File.ReadAllText("/proc/self/cmdline").TrimEnd('\0').Split('\0'), environment);
     }
 
     private static void HideSecondCgroups()
