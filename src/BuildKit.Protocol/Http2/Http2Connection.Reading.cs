@@ -364,6 +364,7 @@ public sealed partial class Http2Connection
         foreach (var stream in _waiting)
             stream.End(error, trailers: null);
         _waiting.Clear();
+        CloseWhenDrained();
     }
 
     private void OnWindowUpdate(int streamId, ReadOnlySequence<byte> payload)

@@ -145,6 +145,7 @@ public sealed partial class Http2Connection : IGrpcChannel
 
             stream.End(error, trailers: null);
             StartWaiting();
+            CloseWhenDrained();
         }
 
         Kick();
@@ -207,6 +208,16 @@ public sealed partial class Http2Connection : IGrpcChannel
             WriteReset(stream.Id, Http2ErrorCode.Cancel);
         stream.End(error, trailers);
         StartWaiting();
+        CloseWhenDrained();
+    }
+
+    private void CloseWhenDrained()
+    {
+        if (_draining && _streams.Count == 0 && _failure is null)
+            ThreadPool.UnsafeQueueUserWorkItem(
+                static connection => connection.Fail(new RpcException(StatusCode.Unavailable, "the peer went away")),
+                this,
+                preferLocal: false);
     }
 
     /// <summary>Ends the connection and every call on it. Takes the gate itself.</summary>
