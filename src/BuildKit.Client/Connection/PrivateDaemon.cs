@@ -1,6 +1,5 @@
 using System.ComponentModel;
 using System.Diagnostics;
-using System.Runtime.InteropServices;
 using BuildKit.Linux;
 using BuildKit.Protocol.Grpc;
 
@@ -10,7 +9,7 @@ namespace BuildKit.Client;
 /// A daemon for whoever has none: started for one build, listening on a socket only its user can reach, its cache
 /// kept for the next time. One that another build of the same user started is shared.
 /// </summary>
-public sealed partial class PrivateDaemon : IAsyncDisposable
+public sealed class PrivateDaemon : IAsyncDisposable
 {
     private const int Terminate = 15;
     private static readonly TimeSpan StartPatience = TimeSpan.FromSeconds(30);
@@ -100,7 +99,7 @@ public sealed partial class PrivateDaemon : IAsyncDisposable
             return;
         if (!_process.HasExited)
         {
-            Kill(_process.Id, Terminate);
+            LinuxProcess.Kill(_process.Id, Terminate);
             using var patience = new CancellationTokenSource(StopPatience);
             try
             {
@@ -156,7 +155,4 @@ public sealed partial class PrivateDaemon : IAsyncDisposable
         Environment.GetEnvironmentVariable("XDG_RUNTIME_DIR") is { Length: > 0 } runtime
             ? Path.Combine(runtime, "buildkit-private")
             : Path.Combine(Path.GetTempPath(), $"buildkit-private-{LinuxProcess.EffectiveUserId}");
-
-    [LibraryImport("libc", EntryPoint = "kill", SetLastError = true)]
-    private static partial int Kill(int process, int signal);
 }
