@@ -8,14 +8,14 @@ using System.Runtime.InteropServices;
 LinuxProcess.SetUmask(0);
 using var interrupt = new CancellationTokenSource();
 var signals = 0;
+var errorOutput = new StandardStream(2);
+var log = new Log(errorOutput, Terminal.IsTerminal(2), TimeProvider.System);
 using var onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
 using var onTerminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
-var errorOutput = Terminal.Open(2, FileAccess.Write);
-var log = new Log(errorOutput, Terminal.IsTerminal(2), TimeProvider.System);
 var context = new CommandContext
 {
-    OpenInput = static () => Terminal.Open(0, FileAccess.Read),
-    Output = Terminal.Open(1, FileAccess.Write),
+    OpenInput = static () => new StandardStream(0),
+    Output = new StandardStream(1),
     ErrorOutput = errorOutput,
     IsTerminal = Terminal.IsTerminal,
     Variable = Environment.GetEnvironmentVariable,

@@ -1,5 +1,4 @@
 using System.Runtime.InteropServices;
-using Microsoft.Win32.SafeHandles;
 
 namespace BuildKit.Cli;
 
@@ -14,10 +13,6 @@ internal static partial class Terminal
     /// <summary>Columns and rows of a terminal; 80 and 10 when it does not tell.</summary>
     public static (int Width, int Height) Size(int descriptor) =>
         Ioctl(descriptor, GetWindowSize, out var size) == 0 && size is { Columns: > 0, Rows: > 0 } ? (size.Columns, size.Rows) : (80, 10);
-
-    /// <summary>A standard stream as it is, unbuffered.</summary>
-    public static Stream Open(int descriptor, FileAccess access) =>
-        new FileStream(new SafeFileHandle(descriptor, ownsHandle: false), access, bufferSize: 0);
 
     [LibraryImport("libc", EntryPoint = "isatty")]
     private static partial int IsTty(int descriptor);

@@ -135,7 +135,7 @@ internal static class BuildCommand
                 services.Add(SecretsProvider.Create(sources));
             }
             string[] entitlements = [.. flags.List("allow").Select(BuildValues.ParseEntitlement)];
-            ExportRequest[] exports = [.. flags.List("output").Select(text => OutputValue.Parse(text, context.IsTerminal(1), () => Terminal.Open(1, FileAccess.Write)))];
+            ExportRequest[] exports = [.. flags.List("output").Select(text => OutputValue.Parse(text, context.IsTerminal(1), () => new StandardStream(1)))];
             CacheRequest[] cacheExports = [.. flags.List("export-cache").Select(text => CacheValue.ParseExport(text, context.Variable, warn))];
             CacheRequest[] cacheImports = [.. flags.List("import-cache").Select(text => CacheValue.ParseImport(text, context.Variable, warn))];
             var policy = SourcePolicy(flags.String("source-policy-file"));

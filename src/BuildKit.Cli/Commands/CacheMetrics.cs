@@ -85,7 +85,7 @@ internal sealed class CacheMetrics : IDisposable
     /// <inheritdoc/>
     public void Dispose()
     {
-        if (_output is FileStream && _output != _context.Output && _output != _context.ErrorOutput)
+        if (_output is FileStream)
             _output.Dispose();
     }
 
