@@ -54,7 +54,7 @@ internal static class SourceSnippets
 
     private static void Write(string fileName, byte[] data, List<(int Start, int End)> ranges, Stream output)
     {
-        if (data.Length == 0 || ranges.Count == 0)
+        if (ranges.Count == 0)
             return;
         var lines = new List<ReadOnlyMemory<byte>>();
         for (var rest = data.AsMemory(); ;)
