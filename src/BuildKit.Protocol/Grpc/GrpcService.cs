@@ -1,3 +1,4 @@
+using BuildKit.Protocol.Server;
 using Google.Protobuf;
 
 namespace BuildKit.Protocol.Grpc;
@@ -19,6 +20,10 @@ public abstract class ServerCallContext
 
     /// <summary>Full method name, <c>/package.Service/Method</c>.</summary>
     public abstract string Method { get; }
+
+    /// <summary>Sends <see cref="ResponseHeaders"/> now instead of with the first message, for streams whose
+    /// first message may be long in coming.</summary>
+    public virtual ValueTask SendHeadersAsync(CancellationToken cancellationToken) => default;
 }
 
 /// <summary>The server end of a streaming call. One reader and one writer at a time.</summary>
@@ -64,16 +69,33 @@ public sealed class GrpcService
 }
 
 /// <summary>One row of a <see cref="GrpcService"/>; servers dispatch on the concrete type.</summary>
-public abstract record GrpcHandler;
+public abstract record GrpcHandler
+{
+    /// <summary>Runs the handler on a call of a server of this assembly.</summary>
+    internal abstract Task RunAsync(ServerCall call);
+}
 
 /// <summary>A unary method with its handler.</summary>
 public sealed record UnaryHandler<TRequest, TResponse>(
     Method<TRequest, TResponse> Method, Func<TRequest, ServerCallContext, Task<TResponse>> Invoke) : GrpcHandler
     where TRequest : class, IMessage<TRequest>
-    where TResponse : class, IMessage<TResponse>;
+    where TResponse : class, IMessage<TResponse>
+{
+    internal override async Task RunAsync(ServerCall call)
+    {
+        var context = new ServerCallStream<TRequest, TResponse>(call, Method);
+        var request = await context.ReadAsync(call.CancellationToken)
+            ?? throw new RpcException(StatusCode.Internal, "the client ended the call without a request");
+        await context.SendAsync(await Invoke(request, context), call.CancellationToken);
+    }
+}
 
 /// <summary>A streaming method with its handler.</summary>
 public sealed record StreamHandler<TRequest, TResponse>(
     Method<TRequest, TResponse> Method, Func<ServerStream<TRequest, TResponse>, Task> Invoke) : GrpcHandler
     where TRequest : class, IMessage<TRequest>
-    where TResponse : class, IMessage<TResponse>;
+    where TResponse : class, IMessage<TResponse>
+{
+    internal override Task RunAsync(ServerCall call) =>
+        Invoke(new ServerCallStream<TRequest, TResponse>(call, Method));
+}

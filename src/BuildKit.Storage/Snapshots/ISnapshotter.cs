@@ -18,7 +18,7 @@ public interface ISnapshotter
     /// <summary>Makes a read-only view.</summary>
     ValueTask<IReadOnlyList<MountSpec>> ViewAsync(string key, string? parent, CancellationToken cancellationToken);
 
-    /// <summary>Mounts of an active snapshot or view.</summary>
+    /// <summary>Mounts of an active snapshot or view; of a committed one read-only, without making a view first.</summary>
     ValueTask<IReadOnlyList<MountSpec>> MountsAsync(string key, CancellationToken cancellationToken);
 
     /// <summary>Freezes an active snapshot under a name. An existing name throws <see cref="SnapshotExistsException"/>.</summary>
@@ -35,6 +35,9 @@ public interface ISnapshotter
 
     /// <summary>Every snapshot.</summary>
     ValueTask<IReadOnlyList<SnapshotInfo>> ListAsync(CancellationToken cancellationToken);
+
+    /// <summary>Ends when the directories of removed snapshots, which are deleted in the background, are gone.</summary>
+    Task WhenRemovedAsync();
 }
 
 /// <summary>A snapshot: its name, parent, whether it is committed, and labels.</summary>

@@ -1,0 +1,84 @@
+using BuildKit.Daemon.Solving;
+using BuildKit.Dockerfile.Contexts;
+using BuildKit.Llb;
+using BuildKit.Protocol.Errors;
+using BuildKit.Protocol.Grpc;
+using BuildKit.Solver;
+using BuildKit.Worker.Ops;
+using Google.Protobuf.WellKnownTypes;
+
+namespace BuildKit.Daemon.Errors;
+
+/// <summary>Turns failures into what travels: a status, the text, and details that let a client point at the place
+/// in its source (spec 01 §3).</summary>
+internal static class ErrorMapper
+{
+    /// <summary>The error as a client is told.</summary>
+    public static RpcException Map(Exception exception)
+    {
+        var details = new List<Any>();
+        StatusCode? code = null;
+        Protocol.Pb.Definition? definition = null;
+        for (Exception? e = exception; e is not null; e = e.InnerException)
+        {
+            switch (e)
+            {
+                case RpcException rpc:
+                    code ??= rpc.Code;
+                    details.AddRange(rpc.Details);
+                    break;
+                case JobNotFoundException:
+                    code ??= StatusCode.NotFound;
+                    break;
+                case JobExistsException:
+                    code ??= StatusCode.AlreadyExists;
+                    break;
+                case UnsupportedFrontendCapException cap:
+                    code ??= StatusCode.Unimplemented;
+                    details.Add(TypedErrors.Encode(new Protocol.ErrDefs.FrontendCap { Name = cap.Name }));
+                    break;
+                case UnsupportedSubrequestException subrequest:
+                    code ??= StatusCode.Unimplemented;
+                    details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Subrequest { Name = subrequest.Name }));
+                    break;
+                case FrontendSourceException located:
+                    foreach (var source in located.Sources)
+                        details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Source { Info = source.Info, Ranges = { source.Ranges.Select(Frontends.SourceRanges.ToMessage) } }));
+                    break;
+                case SourcedException sourced:
+                    definition ??= sourced.Definition;
+                    break;
+                case VertexException vertex:
+                    AddVertex(details, vertex, definition);
+                    break;
+                case ProcessException { ExitCode: { } exitCode }:
+                    details.Add(TypedErrors.Encode(new Protocol.Gateway.ExitMessage { Code = (uint)exitCode }));
+                    break;
+                case OperationCanceledException:
+                    code ??= StatusCode.Cancelled;
+                    break;
+                case TimeoutException:
+                    code ??= StatusCode.DeadlineExceeded;
+                    break;
+                case Linux.LinuxException { Errno: Linux.Errno.ENOSPC or Linux.Errno.ENOMEM }:
+                    code ??= StatusCode.ResourceExhausted;
+                    break;
+            }
+        }
+        var text = exception is OperationCanceledException ? "context canceled" : exception.Message;
+        return new RpcException(code ?? StatusCode.Unknown, text, details, exception);
+    }
+
+    private static void AddVertex(List<Any> details, VertexException vertex, Protocol.Pb.Definition? definition)
+    {
+        var sent = vertex.Operation is LlbVertex llb ? llb.SentDigest : vertex.Vertex;
+        details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Vertex { Digest = sent.ToString() }));
+        if (vertex.Operation is LlbVertex { Op: { } op })
+            details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Solve { Op = op, Description = { vertex.Description.ToDictionary() } }));
+        if (definition?.Source is not { } source || !source.Locations.TryGetValue(sent.ToString(), out var locations))
+            return;
+        foreach (var location in locations.Locations_)
+            if (location.SourceIndex >= 0 && location.SourceIndex < source.Infos.Count)
+                details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Source { Info = source.Infos[location.SourceIndex], Ranges = { location.Ranges } }));
+    }
+}

@@ -1,0 +1,224 @@
+using BuildKit.Daemon.Control;
+using BuildKit.Daemon.Solving;
+using BuildKit.Dockerfile.Contexts;
+using BuildKit.Linux;
+using BuildKit.Llb;
+using BuildKit.Protocol.Gateway;
+using BuildKit.Protocol.Grpc;
+using BuildKit.Protocol.Pb;
+using BuildKit.Protocol.Services;
+using BuildKit.Protocol.SourcePolicy;
+using BuildKit.Solver;
+using Google.Protobuf;
+
+namespace BuildKit.Daemon.Gateway;
+
+/// <summary>
+/// <c>LLBBridge</c>: what a frontend outside the daemon may ask of it (spec 01 §6). Each call names its build in a
+/// header.
+/// </summary>
+internal sealed class GatewayService(GatewayBuilds builds, BuildServices services)
+{
+    private const string ImageScheme = "docker-image://";
+
+    /// <summary>The handlers.</summary>
+    public GrpcService ToService() => new GrpcService()
+        .Unary(LLBBridgeMethods.Ping, PingAsync)
+        .Unary(LLBBridgeMethods.Solve, SolveAsync)
+        .Unary(LLBBridgeMethods.Return, ReturnAsync)
+        .Unary(LLBBridgeMethods.ReadFile, ReadFileAsync)
+        .Unary(LLBBridgeMethods.ReadDir, ReadDirAsync)
+        .Unary(LLBBridgeMethods.StatFile, StatFileAsync)
+        .Unary(LLBBridgeMethods.Evaluate, EvaluateAsync)
+        .Unary(LLBBridgeMethods.ResolveImageConfig, ResolveImageConfigAsync)
+        .Unary(LLBBridgeMethods.ResolveSourceMeta, ResolveSourceMetaAsync)
+        .Unary(LLBBridgeMethods.Inputs, InputsAsync)
+        .Unary(LLBBridgeMethods.Warn, WarnAsync);
+
+    private async Task<PongResponse> PingAsync(PingRequest request, ServerCallContext call)
+    {
+        await builds.FindAsync(call);
+        var pong = new PongResponse();
+        pong.FrontendAPICaps.AddRange(GatewayCaps.All.Published().Where(cap => cap.ID is not (
+            GatewayCaps.GatewayExec or GatewayCaps.GatewayExecExtraHosts or GatewayCaps.GatewayExecSecretEnv or GatewayCaps.GatewayExecSignals)));
+        pong.LLBCaps.AddRange(LlbCaps.All.Published());
+        pong.Workers.Add(WorkerMessages.Brief(services.Worker));
+        return pong;
+    }
+
+    private async Task<SolveResponse> SolveAsync(SolveRequest request, ServerCallContext call)
+    {
+        var gateway = await builds.FindAsync(call);
+        List<CacheImport> imports = [.. request.CacheImports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
+        List<Policy> policies = [.. request.SourcePolicies];
+        if (request.Definition is { Def.Count: > 0 } && request.Frontend.Length > 0)
+            throw new RpcException(StatusCode.Unknown, "cannot solve with both Definition and Frontend specified");
+        BuildResult result;
+        if (request.Frontend.Length > 0)
+        {
+            result = await gateway.Build.RunFrontendAsync(
+                request.Frontend, new Dictionary<string, string>(request.FrontendOpt, StringComparer.Ordinal),
+                new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal), imports, policies, call.CancellationToken);
+        }
+        else
+        {
+            result = await gateway.Build.SolveAsync(request.Definition ?? new Definition(), imports, policies, evaluate: false, call.CancellationToken);
+        }
+        if (request.Evaluate)
+            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(call.CancellationToken)));
+        return Answer(gateway, request, result);
+    }
+
+    private static SolveResponse Answer(GatewayBuild gateway, SolveRequest request, BuildResult result)
+    {
+        var answer = new Result();
+        foreach (var (key, value) in result.Metadata)
+            answer.Metadata.Add(key, ByteString.CopyFrom(value));
+        foreach (var (key, attestations) in result.Attestations)
+        {
+            var list = new Attestations();
+            foreach (var attestation in attestations)
+            {
+                var message = new Attestation
+                {
+                    Kind = attestation.IsBundle ? AttestationKind.Bundle : AttestationKind.InToto,
+                    Path = attestation.Path,
+                    InTotoPredicateType = attestation.PredicateType,
+                    Ref = Reference(gateway, attestation.Ref),
+                };
+                foreach (var (name, value) in attestation.Metadata)
+                    message.Metadata.Add(name, ByteString.CopyFrom(value));
+                list.Attestation.Add(message);
+            }
+            answer.Attestations.Add(key, list);
+        }
+        if (!request.AllowResultReturn)
+        {
+            return result.IsKeyed
+                ? throw new RpcException(StatusCode.Unknown, "solve did not return default result")
+                : new SolveResponse { Ref = gateway.Add(result.Ref), Result = answer };
+        }
+        if (result.IsKeyed)
+        {
+            answer.Refs = new RefMap();
+            foreach (var (key, lazy) in result.Refs)
+                answer.Refs.Refs.Add(key, Reference(gateway, lazy));
+        }
+        else
+        {
+            answer.Ref = Reference(gateway, result.Ref);
+        }
+        return new SolveResponse { Result = answer };
+    }
+
+    private static Ref Reference(GatewayBuild gateway, LazyResult? result) => new() { Id = gateway.Add(result), Def = result?.Definition };
+
+    private async Task<ReturnResponse> ReturnAsync(ReturnRequest request, ServerCallContext call)
+    {
+        (await builds.FindAsync(call)).Return(request);
+        return new ReturnResponse();
+    }
+
+    private async Task<ReadFileResponse> ReadFileAsync(ReadFileRequest request, ServerCallContext call)
+    {
+        var (gateway, lazy) = await FindAsync(request.Ref, call);
+        var reference = lazy is null ? null : await lazy.EvaluateRefAsync(call.CancellationToken);
+        var data = await RefFiles.ReadFileAsync(
+            reference, request.FilePath, request.Range?.Offset ?? 0, request.Range?.Length, gateway.Build.FileDirectory, call.CancellationToken);
+        return new ReadFileResponse { Data = UnsafeByteOperations.UnsafeWrap(data) };
+    }
+
+    private async Task<ReadDirResponse> ReadDirAsync(ReadDirRequest request, ServerCallContext call)
+    {
+        var (gateway, lazy) = await FindAsync(request.Ref, call);
+        var reference = lazy is null ? null : await lazy.EvaluateRefAsync(call.CancellationToken);
+        var entries = await RefFiles.ReadDirAsync(reference, request.DirPath, request.IncludePattern, gateway.Build.FileDirectory, call.CancellationToken);
+        return new ReadDirResponse { Entries = { entries.Select(Stat) } };
+    }
+
+    private async Task<StatFileResponse> StatFileAsync(StatFileRequest request, ServerCallContext call)
+    {
+        var (gateway, lazy) = await FindAsync(request.Ref, call);
+        var reference = lazy is null ? null : await lazy.EvaluateRefAsync(call.CancellationToken);
+        return new StatFileResponse { Stat = Stat(await RefFiles.StatFileAsync(reference, request.Path, gateway.Build.FileDirectory, call.CancellationToken)) };
+    }
+
+    private async Task<EvaluateResponse> EvaluateAsync(EvaluateRequest request, ServerCallContext call)
+    {
+        var (_, lazy) = await FindAsync(request.Ref, call);
+        if (lazy is not null)
+            await lazy.EvaluateAsync(call.CancellationToken);
+        return new EvaluateResponse();
+    }
+
+    private async Task<ResolveImageConfigResponse> ResolveImageConfigAsync(ResolveImageConfigRequest request, ServerCallContext call)
+    {
+        var gateway = await builds.FindAsync(call);
+        var reference = await MutateAsync(gateway, ImageScheme + request.Ref, [.. request.SourcePolicies]);
+        var (resolved, digest, config) = await gateway.Build.ResolveImageAsync(
+            reference[ImageScheme.Length..], request.Platform is null ? null : PlatformConversion.ToOci(request.Platform), request.LogName, call.CancellationToken);
+        return new ResolveImageConfigResponse { Ref = resolved, Digest = digest.ToString(), Config = ByteString.CopyFrom(config) };
+    }
+
+    private async Task<ResolveSourceMetaResponse> ResolveSourceMetaAsync(ResolveSourceMetaRequest request, ServerCallContext call)
+    {
+        var gateway = await builds.FindAsync(call);
+        if (request.Source is not { } source)
+            throw new RpcException(StatusCode.InvalidArgument, "source is required");
+        gateway.Build.PolicyWith([.. request.SourcePolicies])?.Evaluate(source);
+        if (!source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal))
+            return new ResolveSourceMetaResponse { Source = source };
+        var (_, digest, config) = await gateway.Build.ResolveImageAsync(
+            source.Identifier[ImageScheme.Length..], request.Platform is null ? null : PlatformConversion.ToOci(request.Platform), request.LogName, call.CancellationToken);
+        return new ResolveSourceMetaResponse
+        {
+            Source = source,
+            Image = new ResolveSourceImageResponse { Digest = digest.ToString(), Config = ByteString.CopyFrom(config) },
+        };
+    }
+
+    private static Task<string> MutateAsync(GatewayBuild gateway, string identifier, IReadOnlyList<Policy> policies)
+    {
+        var source = new SourceOp { Identifier = identifier };
+        gateway.Build.PolicyWith(policies)?.Evaluate(source);
+        return source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal)
+            ? Task.FromResult(source.Identifier)
+            : throw new NonImageSourceException(identifier, source.Identifier);
+    }
+
+    private async Task<InputsResponse> InputsAsync(InputsRequest request, ServerCallContext call)
+    {
+        var gateway = await builds.FindAsync(call);
+        return new InputsResponse { Definitions = { gateway.Build.FrontendInputs.ToDictionary() } };
+    }
+
+    private async Task<WarnResponse> WarnAsync(WarnRequest request, ServerCallContext call)
+    {
+        var gateway = await builds.FindAsync(call);
+        if (request.Ranges.Any(range => range.Start is null || range.End is null))
+            throw new RpcException(StatusCode.InvalidArgument, "invalid source range");
+        gateway.Build.Job.ProgressWriter.Write(new ProgressWarning(
+            Oci.Digest.Unchecked(request.Digest), (int)request.Level, request.Short.Memory, [.. request.Detail.Select(detail => detail.Memory)],
+            request.Url, request.Info, [.. request.Ranges]));
+        return new WarnResponse();
+    }
+
+    private async Task<(GatewayBuild Gateway, LazyResult? Result)> FindAsync(string id, ServerCallContext call)
+    {
+        var gateway = await builds.FindAsync(call);
+        return (gateway, gateway.Find(id, "no such ref:"));
+    }
+
+    private static Protocol.FsUtil.Stat Stat(RefFileInfo file) => new()
+    {
+        Path = file.Path,
+        Mode = GoFileMode.FromUnix(file.Stat.Mode),
+        Uid = file.Stat.Uid,
+        Gid = file.Stat.Gid,
+        Size = file.Stat.Size,
+        ModTime = file.Stat.Mtime.ToNanoseconds(),
+        Linkname = file.LinkTarget,
+        Devmajor = file.Stat.RdevMajor,
+        Devminor = file.Stat.RdevMinor,
+    };
+}

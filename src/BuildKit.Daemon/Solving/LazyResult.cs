@@ -1,0 +1,104 @@
+using BuildKit.Protocol.Pb;
+using BuildKit.Solver;
+using BuildKit.Storage.Refs;
+using BuildKit.Worker.Results;
+
+namespace BuildKit.Daemon.Solving;
+
+/// <summary>
+/// A result that is computed when somebody needs it, once. A failure is kept; an attempt that was cancelled is
+/// not, the next caller starts anew (spec 03 §1.3).
+/// </summary>
+public sealed class LazyResult : IAsyncDisposable
+{
+    private readonly Func<CancellationToken, Task<CachedResult>> _build;
+    private readonly SemaphoreSlim _turn = new(1, 1);
+    private CachedResult? _result;
+    private System.Runtime.ExceptionServices.ExceptionDispatchInfo? _failure;
+    private bool _released;
+
+    internal LazyResult(Definition definition, Func<CancellationToken, Task<CachedResult>> build)
+    {
+        Definition = definition;
+        _build = build;
+    }
+
+    /// <summary>What it is the result of.</summary>
+    public Definition Definition { get; }
+
+    /// <summary>The result; borrowed, valid until this object is disposed.</summary>
+    public async Task<CachedResult> EvaluateAsync(CancellationToken cancellationToken)
+    {
+        await _turn.WaitAsync(cancellationToken);
+        try
+        {
+            if (_released)
+                throw new InvalidOperationException("evaluating released result");
+            _failure?.Throw();
+            if (_result is not null)
+                return _result;
+            try
+            {
+                return _result = await _build(cancellationToken);
+            }
+            catch (Exception exception) when (exception is not OperationCanceledException)
+            {
+                _failure = System.Runtime.ExceptionServices.ExceptionDispatchInfo.Capture(exception);
+                throw;
+            }
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
+    /// <summary>The ref of the result; borrowed, null for an empty tree.</summary>
+    public async Task<IImmutableRef?> EvaluateRefAsync(CancellationToken cancellationToken) =>
+        WorkerResult.RefOf((await EvaluateAsync(cancellationToken)).Result);
+
+    /// <summary>Gives the result up.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        await _turn.WaitAsync();
+        try
+        {
+            if (_released)
+                return;
+            _released = true;
+            if (_result is not null)
+                await _result.DisposeAsync();
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+}
+
+/// <summary>What a frontend or a definition made: one result or several by platform, with metadata.</summary>
+public sealed class BuildResult
+{
+    /// <summary>The single result; null for an empty tree.</summary>
+    public LazyResult? Ref { get; set; }
+
+    /// <summary>Results by platform id.</summary>
+    public Dictionary<string, LazyResult?> Refs { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Whether the result is keyed, even if by nothing.</summary>
+    public bool IsKeyed { get; set; }
+
+    /// <summary>Metadata for exporters.</summary>
+    public Dictionary<string, byte[]> Metadata { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Attestations by platform id, as the gateway describes them.</summary>
+    public Dictionary<string, List<BuildAttestation>> Attestations { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Every result, the empty ones left out.</summary>
+    public IEnumerable<LazyResult> All => (Ref is null ? [] : (IEnumerable<LazyResult>)[Ref])
+        .Concat(Refs.Values.Where(result => result is not null).Select(result => result!))
+        .Concat(Attestations.Values.SelectMany(list => list).Where(attestation => attestation.Ref is not null).Select(attestation => attestation.Ref!));
+}
+
+/// <summary>An attestation a frontend made.</summary>
+public sealed record BuildAttestation(bool IsBundle, LazyResult? Ref, string Path, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata);

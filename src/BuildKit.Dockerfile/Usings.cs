@@ -1,0 +1,2 @@
+global using Platform = BuildKit.Oci.Platform;
+global using SourceRange = BuildKit.Dockerfile.Parsing.SourceRange;

@@ -1,0 +1,165 @@
+using BuildKit.Registry.Http;
+
+namespace BuildKit.Registry.Transfer;
+
+/// <summary>A stream that is read through another one.</summary>
+internal abstract class ReadThroughStream : Stream
+{
+    public override bool CanRead => true;
+    public override bool CanSeek => false;
+    public override bool CanWrite => false;
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position
+    {
+        get => throw new NotSupportedException();
+        set => throw new NotSupportedException();
+    }
+
+    public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default);
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("blobs of registries are read asynchronously");
+
+    public override void Flush()
+    {
+    }
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+    public override void SetLength(long value) => throw new NotSupportedException();
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+}
+
+/// <summary>A body that ends its answer when disposed; a broken connection is a <see cref="RegistryTransportException"/>.</summary>
+internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ReadThroughStream
+{
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            return await body.ReadAsync(buffer, cancellationToken);
+        }
+        catch (Exception e) when (e is IOException or HttpRequestException && !cancellationToken.IsCancellationRequested)
+        {
+            throw new RegistryTransportException($"failed to read {answer.Url}: unexpected EOF", isTransient: true, e);
+        }
+    }
+
+    public override int Read(byte[] buffer, int offset, int count) => body.Read(buffer, offset, count);
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            body.Dispose();
+            answer.Dispose();
+        }
+        base.Dispose(disposing);
+    }
+}
+
+/// <summary>A stream that holds a transfer slot until disposed.</summary>
+internal sealed class SlotStream(Stream body, IDisposable slot) : ReadThroughStream
+{
+    public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => body.ReadAsync(buffer, cancellationToken);
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            body.Dispose();
+            slot.Dispose();
+        }
+        base.Dispose(disposing);
+    }
+}
+
+/// <summary>
+/// Reads a blob over as many connections as it takes: after a broken one it goes on at the same byte, and gives up after
+/// three breaks without a byte in between (spec 07 §12.7).
+/// </summary>
+internal sealed class ResumingStream(Func<long, Task<Stream>> open, long offset, long size) : ReadThroughStream
+{
+    private const int MostBreaks = 3;
+
+    private Stream? _body;
+    private long _position = offset;
+    private int _breaks;
+
+    public override long Position
+    {
+        get => _position;
+        set => throw new NotSupportedException();
+    }
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        if (buffer.IsEmpty || (size > 0 && _position >= size && _body is null))
+            return 0;
+        while (true)
+        {
+            try
+            {
+                _body ??= await open(_position);
+                var count = await _body.ReadAsync(buffer, cancellationToken);
+                if (count == 0 && _position < size)
+                    throw new RegistryTransportException($"unexpected EOF at byte {_position} of {size}", isTransient: true);
+                if (count > 0)
+                    _breaks = 0;
+                _position += count;
+                return count;
+            }
+            catch (RegistryTransportException e) when (e.IsTransient && _body is not null && ++_breaks <= MostBreaks)
+            {
+                await _body.DisposeAsync();
+                _body = null;
+            }
+        }
+    }
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            _body?.Dispose();
+        base.Dispose(disposing);
+    }
+}
+
+/// <summary>A request body read from a stream that counts what was sent.</summary>
+internal sealed class StreamingContent(Func<CancellationToken, ValueTask<Stream>> open, long size, IProgress<long>? progress) : HttpContent
+{
+    protected override Task SerializeToStreamAsync(Stream stream, System.Net.TransportContext? context) =>
+        SerializeToStreamAsync(stream, context, CancellationToken.None);
+
+    protected override async Task SerializeToStreamAsync(Stream stream, System.Net.TransportContext? context, CancellationToken cancellationToken)
+    {
+        await using var source = await open(cancellationToken);
+        var buffer = System.Buffers.ArrayPool<byte>.Shared.Rent(128 * 1024);
+        try
+        {
+            var sent = 0L;
+            for (int count; (count = await source.ReadAsync(buffer, cancellationToken)) > 0;)
+            {
+                if (sent + count > size)
+                    throw new RegistryException($"unexpected size {sent + count}, expected {size}");
+                await stream.WriteAsync(buffer.AsMemory(0, count), cancellationToken);
+                sent += count;
+                progress?.Report(sent);
+            }
+            if (sent != size)
+                throw new RegistryException($"unexpected size {sent}, expected {size}");
+        }
+        finally
+        {
+            System.Buffers.ArrayPool<byte>.Shared.Return(buffer);
+        }
+    }
+
+    protected override bool TryComputeLength(out long length)
+    {
+        length = size;
+        return true;
+    }
+}

@@ -1,0 +1,72 @@
+using BuildKit.RemoteCache.Backends.Inline;
+using BuildKit.RemoteCache.Backends.Local;
+using BuildKit.RemoteCache.Backends.Registry;
+
+namespace BuildKit.RemoteCache.Backends;
+
+/// <summary>Makes the backend of an export.</summary>
+public delegate Task<ICacheExportBackend> CacheExportFactory(
+    IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken);
+
+/// <summary>Makes the backend of an import.</summary>
+public delegate Task<ICacheImportBackend> CacheImportFactory(
+    IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken);
+
+/// <summary>The cache backends of a daemon by type name. Filled at start; read concurrently afterwards.</summary>
+public sealed class CacheBackendRegistry
+{
+    private readonly Dictionary<string, CacheExportFactory> _exports = new(StringComparer.Ordinal);
+    private readonly Dictionary<string, CacheImportFactory> _imports = new(StringComparer.Ordinal);
+
+    /// <summary>A registry with <c>registry</c>, <c>local</c> and <c>inline</c> (export only).</summary>
+    public static CacheBackendRegistry WithBuiltIns()
+    {
+        var registry = new CacheBackendRegistry();
+        registry.AddExport("registry", RegistryCache.CreateExportAsync);
+        registry.AddImport("registry", RegistryCache.CreateImportAsync);
+        registry.AddExport("local", LocalCache.CreateExportAsync);
+        registry.AddImport("local", LocalCache.CreateImportAsync);
+        registry.AddExport("inline", (_, _, _) => Task.FromResult<ICacheExportBackend>(new InlineCacheExport()));
+        return registry;
+    }
+
+    /// <summary>Adds an export type.</summary>
+    public void AddExport(string type, CacheExportFactory factory) => _exports.Add(type, factory);
+
+    /// <summary>Adds an import type.</summary>
+    public void AddImport(string type, CacheImportFactory factory) => _imports.Add(type, factory);
+
+    /// <summary>Makes an export; its configuration is checked here, before anything is built.</summary>
+    /// <exception cref="RemoteCacheException">The type is unknown, or the configuration is wrong.</exception>
+    public async Task<ICacheExportBackend> ResolveExporterAsync(
+        string type, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        if (!_exports.TryGetValue(type, out var factory))
+            throw new RemoteCacheException($"unknown cache exporter: {BuildKit.Oci.GoSyntax.Quote(type)}");
+        try
+        {
+            return await factory(attributes, context, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new RemoteCacheException($"failed to configure {type} cache exporter: {e.Message}", e);
+        }
+    }
+
+    /// <summary>Makes an import. Errors go to the import's vertex and never fail a build.</summary>
+    /// <exception cref="RemoteCacheException">The type is unknown, or the configuration is wrong.</exception>
+    public async Task<ICacheImportBackend> ResolveImporterAsync(
+        string type, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        if (!_imports.TryGetValue(type, out var factory))
+            throw new RemoteCacheException($"unknown cache importer: {type}");
+        try
+        {
+            return await factory(attributes, context, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new RemoteCacheException($"failed to configure {type} cache importer: {e.Message}", e);
+        }
+    }
+}

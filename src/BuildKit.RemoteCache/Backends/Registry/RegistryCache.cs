@@ -1,0 +1,61 @@
+using BuildKit.Oci;
+using BuildKit.Registry;
+using BuildKit.Registry.Transfer;
+using BuildKit.RemoteCache.Backends.Manifests;
+using BuildKit.Storage.Content;
+
+namespace BuildKit.RemoteCache.Backends.Registry;
+
+/// <summary>A cache in a registry repository (spec 04 §8.2).</summary>
+internal static class RegistryCache
+{
+    private const string SourceRefAnnotation = "containerd.io/distribution.source.ref";
+
+    public static Task<ICacheExportBackend> CreateExportAsync(
+        IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        var (reference, insecure) = Read(attributes);
+        return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
+            "exporting cache to registry", attributes,
+            _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time))));
+    }
+
+    public static Task<ICacheImportBackend> CreateImportAsync(
+        IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        var (reference, insecure) = Read(attributes);
+        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure);
+        return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
+            repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
+            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }));
+    }
+
+    private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)
+    {
+        var reference = ImageReference.ParseWithDefaultTag(CacheAttributes.Required(attributes, "ref", "missing ref"));
+        return (reference, CacheAttributes.Flag(attributes, "registry.insecure", fallback: false));
+    }
+
+    private sealed class Target(RegistryRepository repository, TimeProvider time) : IManifestTarget
+    {
+        private RegistryPusher Pusher => repository.Pusher!;
+
+        public Task WriteLayerAsync(Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, Action<string> log, CancellationToken cancellationToken) =>
+            RegistryRetry.RunAsync(() => Pusher.PushBlobAsync(descriptor, open, null, cancellationToken), log, time, cancellationToken);
+
+        public Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
+            Pusher.PushBlobAsync(descriptor, _ => ValueTask.FromResult<Stream>(new MemoryStream(bytes.ToArray(), writable: false)), null, cancellationToken);
+
+        public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
+            Pusher.PushManifestAsync(descriptor, bytes, repository.Reference.Tag, cancellationToken);
+    }
+
+    /// <summary>Blobs of a repository; whether one is there is believed from its descriptor.</summary>
+    private sealed class RegistryBlobs(RegistryRepository repository) : IBlobProvider
+    {
+        public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
+            await repository.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
+
+        public ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) => ValueTask.FromResult<Descriptor?>(descriptor);
+    }
+}

@@ -1,0 +1,171 @@
+using BuildKit.Oci;
+using BuildKit.Storage.Refs;
+
+namespace BuildKit.RemoteCache.Config;
+
+/// <summary>A record of a cache graph in memory.</summary>
+/// <param name="digest">Record digest.</param>
+/// <param name="isDiscarded">The key must not leave this machine: the record and links to it vanish.</param>
+public sealed class CacheNode(Digest digest, bool isDiscarded = false)
+{
+    /// <summary>Record digest.</summary>
+    public Digest Digest { get; } = digest;
+
+    /// <summary>Whether the record vanishes when the graph is written.</summary>
+    public bool IsDiscarded { get; } = isDiscarded;
+
+    /// <summary>For each input, the links that lead here.</summary>
+    public List<HashSet<CacheNodeLink>> Inputs { get; } = [];
+
+    /// <summary>Results, the main one of each kind first.</summary>
+    public List<CacheNodeResult> Results { get; } = [];
+
+    /// <summary>Adds a link; one from a discarded record only counts as "has this input".</summary>
+    public void LinkFrom(CacheNode source, int input, Digest selector)
+    {
+        while (Inputs.Count <= input)
+            Inputs.Add([]);
+        if (!source.IsDiscarded && !IsDiscarded)
+            Inputs[input].Add(new CacheNodeLink(source, selector));
+    }
+}
+
+/// <summary>A link from the record of an input.</summary>
+public readonly record struct CacheNodeLink(CacheNode Source, Digest Selector);
+
+/// <summary>A result of a record.</summary>
+public sealed record CacheNodeResult(RemoteLayers Layers, Rfc3339Time CreatedAt);
+
+/// <summary>The records of one export or import, and the rules that bring them into their one normal form (spec 04 §3.3).</summary>
+public static class CacheGraph
+{
+    /// <summary>The graph's records without unreachable ones, duplicates and loops, each with at most one result.</summary>
+    public static IReadOnlyList<CacheNode> Normalize(IEnumerable<CacheNode> nodes)
+    {
+        var live = Copy(nodes);
+        DropUnreachable(live);
+        MergeEqual(live);
+        RemoveLoops(live);
+        foreach (var node in live)
+        {
+            if (node.Results.Count < 2)
+                continue;
+            var best = node.Results[0];
+            foreach (var result in node.Results)
+            {
+                if (result.CreatedAt > best.CreatedAt)
+                    best = result;
+            }
+            node.Results.Clear();
+            node.Results.Add(best);
+        }
+        return live;
+    }
+
+    private static List<CacheNode> Copy(IEnumerable<CacheNode> nodes)
+    {
+        var copies = new Dictionary<CacheNode, CacheNode>(ReferenceEqualityComparer.Instance);
+        List<CacheNode> order = [.. nodes.Where(n => !n.IsDiscarded)];
+        foreach (var node in order)
+        {
+            var copy = new CacheNode(node.Digest);
+            copy.Results.AddRange(node.Results);
+            copies[node] = copy;
+        }
+        foreach (var node in order)
+        {
+            foreach (var links in node.Inputs)
+            {
+                copies[node].Inputs.Add([.. links
+                    .Where(link => copies.ContainsKey(link.Source))
+                    .Select(link => link with { Source = copies[link.Source] })]);
+            }
+        }
+        return order.ConvertAll(node => copies[node]);
+    }
+
+    /// <summary>A record with an input nothing leads to can never be found.</summary>
+    private static void DropUnreachable(List<CacheNode> nodes)
+    {
+        while (true)
+        {
+            var dropped = nodes.Where(n => n.Inputs.Exists(links => links.Count == 0)).ToHashSet();
+            if (dropped.Count == 0)
+                return;
+            nodes.RemoveAll(dropped.Contains);
+            foreach (var links in nodes.SelectMany(n => n.Inputs))
+                links.RemoveWhere(link => dropped.Contains(link.Source));
+        }
+    }
+
+    private static void MergeEqual(List<CacheNode> nodes)
+    {
+        while (true)
+        {
+            var replaced = new Dictionary<CacheNode, CacheNode>(ReferenceEqualityComparer.Instance);
+            foreach (var group in nodes.GroupBy(n => n.Digest).Where(g => g.Count() > 1))
+            {
+                List<CacheNode> kept = [];
+                foreach (var node in group)
+                {
+                    var same = kept.Find(other => AreSame(other, node));
+                    if (same is null)
+                    {
+                        kept.Add(node);
+                        continue;
+                    }
+                    for (var i = 0; i < node.Inputs.Count; i++)
+                        same.Inputs[i].UnionWith(node.Inputs[i]);
+                    foreach (var result in node.Results.Where(r => !same.Results.Contains(r)))
+                        same.Results.Add(result);
+                    replaced[node] = same;
+                }
+            }
+            if (replaced.Count == 0)
+                return;
+            nodes.RemoveAll(replaced.ContainsKey);
+            foreach (var links in nodes.SelectMany(n => n.Inputs))
+            {
+                var moved = links.Where(l => replaced.ContainsKey(l.Source)).ToList();
+                links.ExceptWith(moved);
+                links.UnionWith(moved.Select(l => l with { Source = replaced[l.Source] }));
+            }
+        }
+    }
+
+    private static bool AreSame(CacheNode a, CacheNode b)
+    {
+        if (a.Inputs.Count != b.Inputs.Count)
+            return false;
+        for (var i = 0; i < a.Inputs.Count; i++)
+        {
+            if (!a.Inputs[i].Overlaps(b.Inputs[i]))
+                return false;
+        }
+        return true;
+    }
+
+    private static void RemoveLoops(List<CacheNode> nodes)
+    {
+        var done = new HashSet<CacheNode>(ReferenceEqualityComparer.Instance);
+        var path = new HashSet<CacheNode>(ReferenceEqualityComparer.Instance);
+        foreach (var node in nodes.OrderBy(n => n.Digest).ToList())
+            Visit(node);
+
+        void Visit(CacheNode node)
+        {
+            if (!done.Add(node))
+                return;
+            path.Add(node);
+            foreach (var links in node.Inputs)
+            {
+                links.RemoveWhere(link => path.Contains(link.Source));
+                foreach (var link in links.OrderBy(l => l.Source.Digest).ThenBy(l => l.Selector))
+                    Visit(link.Source);
+            }
+            path.Remove(node);
+            if (node.Inputs.Exists(links => links.Count == 0))
+                node.Inputs.Clear();
+        }
+    }
+}

@@ -1,0 +1,120 @@
+using System.Security.Cryptography;
+using System.Text;
+using BuildKit.Oci;
+using BuildKit.Storage.Content;
+using BuildKit.Storage.Refs;
+
+namespace BuildKit.RemoteCache.Config;
+
+/// <summary>A layer blob: its descriptor and where its bytes are.</summary>
+public sealed record LayerBlob(Descriptor Descriptor, IBlobProvider Provider);
+
+/// <summary>A written graph.</summary>
+/// <param name="Config">The document.</param>
+/// <param name="Blobs">Every blob the document names.</param>
+public sealed record MarshalledCache(CacheConfig Config, IReadOnlyDictionary<Digest, LayerBlob> Blobs);
+
+/// <summary>Writes a graph as a cache config. The order is total: equal graphs give equal bytes (spec 04 §3.4).</summary>
+public static class CacheMarshaller
+{
+    private const string CreatedAtAnnotation = "buildkit/createdat";
+
+    /// <summary>Normalises and writes records. Results with a blob that is gone are left out, their records stay.</summary>
+    public static async Task<MarshalledCache> MarshalAsync(IEnumerable<CacheNode> nodes, CancellationToken cancellationToken)
+    {
+        var records = CacheGraph.Normalize(nodes);
+        var blobs = new Dictionary<Digest, LayerBlob>();
+        var chains = new Dictionary<string, LayerChain>(StringComparer.Ordinal);
+        var results = new Dictionary<CacheNode, (LayerChain Top, Rfc3339Time CreatedAt)>(ReferenceEqualityComparer.Instance);
+        foreach (var record in records)
+        {
+            if (record.Results.Count == 0)
+                continue;
+            var result = record.Results[0];
+            if (result.Layers.Descriptors.Count == 0 || !await AreAvailableAsync(result.Layers, cancellationToken).ConfigureAwait(false))
+                continue;
+            LayerChain? top = null;
+            foreach (var descriptor in result.Layers.Descriptors)
+            {
+                top = LayerChain.On(top, descriptor.Digest, chains);
+                if (!blobs.TryGetValue(descriptor.Digest, out var known)
+                    || (descriptor.Annotations.ContainsKey(CreatedAtAnnotation) && !known.Descriptor.Annotations.ContainsKey(CreatedAtAnnotation)))
+                    blobs[descriptor.Digest] = new LayerBlob(descriptor, result.Layers.Provider);
+            }
+            results[record] = (top!, result.CreatedAt);
+        }
+
+        var layers = chains.Values.OrderBy(c => c.Blob).ThenBy(c => c.Key, StringComparer.Ordinal).ToList();
+        for (var i = 0; i < layers.Count; i++)
+            layers[i].Index = i;
+
+        var shapes = new Dictionary<CacheNode, string>(ReferenceEqualityComparer.Instance);
+        var ordered = records
+            .OrderBy(r => r.Digest)
+            .ThenBy(r => r.Inputs.Count)
+            .ThenBy(r => ShapeOf(r, shapes), StringComparer.Ordinal)
+            .ToList();
+        var indexes = new Dictionary<CacheNode, int>(ReferenceEqualityComparer.Instance);
+        for (var i = 0; i < ordered.Count; i++)
+            indexes[ordered[i]] = i;
+
+        var config = new CacheConfig(
+            layers.ConvertAll(l => new CacheConfigLayer(l.Blob, l.Parent?.Index ?? -1)),
+            ordered.ConvertAll(record => new CacheConfigRecord(record.Digest)
+            {
+                Results = results.TryGetValue(record, out var result) ? [new CacheConfigResult(result.Top.Index, result.CreatedAt)] : [],
+                Inputs = record.Inputs.ConvertAll<IReadOnlyList<CacheConfigLink>>(links => links
+                    .Select(link => new CacheConfigLink(link.Selector.ToString(), indexes[link.Source]))
+                    .OrderBy(link => link.Link)
+                    .ThenBy(link => link.Selector, StringComparer.Ordinal)
+                    .ToList()),
+            }));
+        return new MarshalledCache(config, blobs);
+    }
+
+    private static async Task<bool> AreAvailableAsync(RemoteLayers layers, CancellationToken cancellationToken)
+    {
+        foreach (var descriptor in layers.Descriptors)
+        {
+            if (await layers.Provider.StatAsync(descriptor, cancellationToken).ConfigureAwait(false) is null)
+                return false;
+        }
+        return true;
+    }
+
+    /// <summary>A hash of a record and everything below it, so that records of equal digest have an order.</summary>
+    private static string ShapeOf(CacheNode node, Dictionary<CacheNode, string> shapes)
+    {
+        if (shapes.TryGetValue(node, out var known))
+            return known;
+        var text = new StringBuilder(node.Digest.ToString());
+        foreach (var links in node.Inputs)
+        {
+            text.Append('\n');
+            foreach (var line in links.Select(l => ShapeOf(l.Source, shapes) + " " + l.Selector).Order(StringComparer.Ordinal))
+                text.Append(line).Append('\t');
+        }
+        return shapes[node] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
+    }
+
+    /// <summary>A layer on the layers below it; equal chains are one object.</summary>
+    private sealed class LayerChain(Digest blob, LayerChain? parent, string key)
+    {
+        public Digest Blob { get; } = blob;
+
+        public LayerChain? Parent { get; } = parent;
+
+        /// <summary>Digests of all blobs, base first.</summary>
+        public string Key { get; } = key;
+
+        public int Index { get; set; }
+
+        public static LayerChain On(LayerChain? parent, Digest blob, Dictionary<string, LayerChain> chains)
+        {
+            var key = parent is null ? blob.ToString() : parent.Key + "," + blob;
+            if (!chains.TryGetValue(key, out var chain))
+                chains[key] = chain = new LayerChain(blob, parent, key);
+            return chain;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+using System.Text;
+using BuildKit.Oci;
+using BuildKit.RemoteCache.Backends;
+using BuildKit.Solver;
+using BuildKit.Storage.Refs;
+
+namespace BuildKit.RemoteCache.Import;
+
+/// <summary>
+/// An import as a cache source of a build. It is resolved in the background inside its own vertex; if that fails the vertex
+/// says so and the source answers with nothing: an import never fails a build (spec 04 §7.1).
+/// </summary>
+public sealed class ImportedCache : ICacheManager
+{
+    private readonly Task<IReadOnlyList<LocalCacheManager>> _sources;
+
+    private ImportedCache(string id, Task<IReadOnlyList<LocalCacheManager>> sources)
+    {
+        Id = id;
+        _sources = sources;
+    }
+
+    /// <inheritdoc/>
+    public string Id { get; }
+
+    /// <inheritdoc/>
+    public bool IsReady => _sources.IsCompleted;
+
+    /// <summary>Identity of an import within a build: equal ones share a source.</summary>
+    public static string IdOf(string type, IReadOnlyDictionary<string, string> attributes)
+    {
+        if (type == "registry" && attributes.TryGetValue("ref", out var reference) && reference.Length > 0)
+            return reference;
+        var text = type + "\n" + string.Join('\n', attributes.OrderBy(a => a.Key, StringComparer.Ordinal).Select(a => $"{a.Key}={a.Value}"));
+        return $"{type}:{BitConverter.ToUInt64(System.Security.Cryptography.SHA256.HashData(Encoding.UTF8.GetBytes(text)))}";
+    }
+
+    /// <summary>Starts resolving an import in the build's vertex <c>importing cache manifest from …</c>.</summary>
+    /// <param name="job">The build.</param>
+    /// <param name="backends">Known backends.</param>
+    /// <param name="type">Type of the import.</param>
+    /// <param name="attributes">Its attributes.</param>
+    /// <param name="context">What backends may use.</param>
+    /// <param name="refs">Where refs of hits are made.</param>
+    /// <param name="toResult">Makes a result that owns a ref.</param>
+    /// <param name="cancellationToken">Ends the resolving; the source then answers with nothing.</param>
+    public static ImportedCache Start(
+        Job job, CacheBackendRegistry backends, string type, IReadOnlyDictionary<string, string> attributes,
+        CacheBackendContext context, IRefStore refs, Func<IImmutableRef, IResult> toResult, CancellationToken cancellationToken)
+    {
+        var id = IdOf(type, attributes);
+        return new ImportedCache(id, ResolveAsync());
+
+        async Task<IReadOnlyList<LocalCacheManager>> ResolveAsync()
+        {
+            try
+            {
+                return await job.InContextAsync<IReadOnlyList<LocalCacheManager>>($"importing cache manifest from {id}", async (vertex, token) =>
+                {
+                    var backend = await backends.ResolveImporterAsync(type, attributes, context, token).ConfigureAwait(false);
+                    IReadOnlyList<IReadOnlyList<Config.CacheNode>> graphs;
+                    try
+                    {
+                        graphs = await backend.ReadAsync(new CacheProgress(vertex.Progress, context.Time), token).ConfigureAwait(false);
+                    }
+                    catch (Exception e) when (!token.IsCancellationRequested)
+                    {
+                        throw new RemoteCacheException($"failed to configure {type} cache importer: {e.Message}", e);
+                    }
+                    return graphs.Select((graph, i) =>
+                    {
+                        var parsed = new ParsedCache(graph);
+                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend.IsSessionBound, backend.ImageRef));
+                    }).ToList();
+                }, cancellationToken).ConfigureAwait(false);
+            }
+            catch (Exception)
+            {
+                // Documented: the vertex has the error, the build goes on without this source.
+                return [];
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public Task WhenReadyAsync(CancellationToken cancellationToken) => _sources.WaitAsync(cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<CacheKey>> QueryAsync(
+        IReadOnlyList<CacheKeyWithSelector> dependencyKeys, int input, Digest operation, int output, CancellationToken cancellationToken)
+    {
+        List<CacheKey> found = [];
+        foreach (var source in await _sources.WaitAsync(cancellationToken).ConfigureAwait(false))
+            found.AddRange(await source.QueryAsync(dependencyKeys, input, operation, output, cancellationToken).ConfigureAwait(false));
+        return found;
+    }
+
+    /// <inheritdoc/>
+    public async ValueTask<IReadOnlyList<CacheRecord>> GetRecordsAsync(IOperationContext? context, CacheKey key, CancellationToken cancellationToken)
+    {
+        List<CacheRecord> found = [];
+        foreach (var source in await _sources.WaitAsync(cancellationToken).ConfigureAwait(false))
+            found.AddRange(await source.GetRecordsAsync(context, key, cancellationToken).ConfigureAwait(false));
+        return found;
+    }
+
+    /// <inheritdoc/>
+    public Task<IResult?> LoadAsync(IOperationContext? context, CacheRecord record, CancellationToken cancellationToken) =>
+        record.Manager.LoadAsync(context, record, cancellationToken);
+
+    /// <inheritdoc/>
+    public ValueTask<ExportableCacheKey> SaveAsync(CacheKey key, IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
+        throw new InvalidOperationException("importer is immutable");
+}

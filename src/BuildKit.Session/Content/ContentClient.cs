@@ -1,0 +1,105 @@
+using System.Security.Cryptography;
+using BuildKit.Oci;
+using BuildKit.Protocol.Content;
+using BuildKit.Protocol.Grpc;
+using BuildKit.Protocol.Services;
+using Google.Protobuf;
+
+namespace BuildKit.Session.Content;
+
+/// <summary>The daemon's end of one content store of a session. Calls may be made concurrently.</summary>
+/// <param name="channel">The session.</param>
+/// <param name="store">Name of the store (see <see cref="ContentStores"/>).</param>
+public sealed class ContentClient(IGrpcChannel channel, string store)
+{
+    private const int PieceSize = 1 << 20;
+
+    /// <summary>Size of a blob, or null when it is not there.</summary>
+    public async Task<long?> GetSizeAsync(Digest digest, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var response = await channel.UnaryAsync(ContentMethods.Info, new InfoRequest { Digest = digest.ToString() }, Options(), cancellationToken);
+            return response.Info.Size;
+        }
+        catch (RpcException missing) when (missing.Code == StatusCode.NotFound && missing.Message.Contains(digest.ToString(), StringComparison.Ordinal))
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Opens a blob for reading. The bytes are not verified. A missing blob fails here or at the first read with
+    /// <see cref="StatusCode.NotFound"/>.</summary>
+    /// <param name="digest">The blob.</param>
+    /// <param name="offset">First byte.</param>
+    /// <param name="size">Number of bytes; 0 means the rest.</param>
+    /// <param name="cancellationToken">Ends the reading.</param>
+    public async Task<Stream> OpenReadAsync(Digest digest, long offset, long size, CancellationToken cancellationToken)
+    {
+        var call = channel.Open(ContentMethods.Read, Options(), cancellationToken);
+        try
+        {
+            await call.SendAsync(new ReadContentRequest { Digest = digest.ToString(), Offset = offset, Size = size }, cancellationToken);
+            await call.CompleteAsync(cancellationToken);
+        }
+        catch
+        {
+            await call.DisposeAsync();
+            throw;
+        }
+        return new MessageReadStream(async token => (await call.ReadAsync(token))?.Data.Memory, call.DisposeAsync);
+    }
+
+    /// <summary>Writes a blob; one that is already there is success. The bytes are verified on both sides.</summary>
+    /// <exception cref="InvalidDataException">The bytes do not have the size or digest of the descriptor.</exception>
+    public async Task WriteAsync(Descriptor descriptor, Stream content, CancellationToken cancellationToken)
+    {
+        await using var call = channel.Open(ContentMethods.Write, Options(), cancellationToken);
+        try
+        {
+            await WriteAsync(call, descriptor, content, cancellationToken);
+        }
+        catch (RpcException exists) when (exists.Code == StatusCode.AlreadyExists)
+        {
+            // Somebody else wrote the same bytes: what was wanted is there.
+        }
+    }
+
+    private static async Task WriteAsync(
+        IGrpcCall<WriteContentRequest, WriteContentResponse> call, Descriptor descriptor, Stream content, CancellationToken cancellationToken)
+    {
+        var digest = descriptor.Digest.ToString();
+        var request = new WriteContentRequest { Action = WriteAction.Stat, Ref = "buildkit-" + digest, Total = descriptor.Size, Expected = digest };
+        await ExchangeAsync(call, request, cancellationToken);
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var buffer = new byte[PieceSize];
+        long offset = 0;
+        while (await content.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellationToken) is var length and > 0)
+        {
+            hash.AppendData(buffer, 0, length);
+            request = new WriteContentRequest { Action = WriteAction.Write, Offset = offset, Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, length)) };
+            offset += length;
+            var response = await ExchangeAsync(call, request, cancellationToken);
+            if (response.Offset != offset)
+                throw new InvalidDataException($"writing {digest} to the client: it has {response.Offset} bytes, {offset} were sent");
+        }
+        var actual = Digest.FromSha256(hash.GetHashAndReset());
+        if (offset != descriptor.Size || (descriptor.Digest.Algorithm == "sha256" && actual != descriptor.Digest))
+            throw new InvalidDataException($"writing {digest} to the client: expected {descriptor.Size} bytes, got {offset} bytes with digest {actual}");
+        await ExchangeAsync(call, new WriteContentRequest { Action = WriteAction.Commit, Offset = offset, Total = descriptor.Size, Expected = digest }, cancellationToken);
+        await call.CompleteAsync(cancellationToken);
+        // The last answer may come twice (spec 01 §1.6).
+        while (await call.ReadAsync(cancellationToken) is not null)
+        {
+        }
+    }
+
+    private static async Task<WriteContentResponse> ExchangeAsync(
+        IGrpcCall<WriteContentRequest, WriteContentResponse> call, WriteContentRequest request, CancellationToken cancellationToken)
+    {
+        await call.SendAsync(request, cancellationToken);
+        return await call.ReadAsync(cancellationToken) ?? throw new RpcException(StatusCode.Unavailable, "the client's content store ended the call");
+    }
+
+    private CallOptions Options() => new(new Metadata { { ContentStores.Header, store } });
+}

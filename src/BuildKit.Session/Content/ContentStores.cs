@@ -1,0 +1,17 @@
+namespace BuildKit.Session.Content;
+
+/// <summary>Names of content stores that a session offers (spec 01 §5.7).</summary>
+public static class ContentStores
+{
+    /// <summary>Request metadata that names the store.</summary>
+    public const string Header = "buildkit-attachable-store-id";
+
+    /// <summary>The store an exporter with <c>tar=false</c> writes to.</summary>
+    public const string Export = "export";
+
+    /// <summary>The store of a local cache directory; the text of the attribute as it is.</summary>
+    public static string Local(string directory) => "local:" + directory;
+
+    /// <summary>The store of a named layout.</summary>
+    public static string Oci(string name) => "oci:" + name;
+}

@@ -1,0 +1,213 @@
+using BuildKit.Oci;
+
+namespace BuildKit.Solver;
+
+/// <summary>
+/// A cache manager over a key storage and a result storage of this process (spec 03 §7): the daemon's own cache,
+/// or a parsed import. Which of the two it is shows only in the storages.
+/// </summary>
+public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheResultStorage results) : ICacheManager
+{
+    private readonly Lock _gate = new();
+
+    /// <summary>The manager of the daemon's own cache; its id is <c>local</c>.</summary>
+    public LocalCacheManager(ICacheKeyStorage keys, ICacheResultStorage results)
+        : this("local", keys, results)
+    {
+    }
+
+    /// <inheritdoc/>
+    public string Id { get; } = id;
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<CacheKey>> QueryAsync(
+        IReadOnlyList<CacheKeyWithSelector> dependencyKeys, int input, Digest operation, int output, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        return ValueTask.FromResult(Query(dependencyKeys, input, operation, output));
+    }
+
+    /// <inheritdoc/>
+    public ValueTask<IReadOnlyList<CacheRecord>> GetRecordsAsync(IOperationContext? context, CacheKey key, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        List<CacheRecord> records = [];
+        foreach (var result in keys.GetResults(IdOf(key)))
+        {
+            if (results.Exists(result.Id))
+                records.Add(new CacheRecord(result.Id, result.CreatedAt, this, key, 0));
+            else
+                keys.Release(result.Id);
+        }
+        return ValueTask.FromResult<IReadOnlyList<CacheRecord>>(records);
+    }
+
+    /// <inheritdoc/>
+    public Task<IResult?> LoadAsync(IOperationContext? context, CacheRecord record, CancellationToken cancellationToken) =>
+        results.LoadAsync(context, ResultOf(record), cancellationToken);
+
+    /// <inheritdoc/>
+    public async ValueTask<ExportableCacheKey> SaveAsync(CacheKey key, IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken)
+    {
+        var stored = await results.SaveAsync(result, createdAt, cancellationToken).ConfigureAwait(false);
+        lock (_gate)
+        {
+            keys.AddResult(IdOf(key), stored);
+            PersistLinks(key);
+        }
+        var record = new CacheRecord(stored.Id, stored.CreatedAt, this, key, 0);
+        return new ExportableCacheKey(key, new KeyExporter(key) { Record = record });
+    }
+
+    /// <summary>Loads a record together with the records below it that the storage can bring back at the same time.
+    /// The first result is the record's own.</summary>
+    internal async Task<IReadOnlyList<(CacheKey Key, LoadedResult Loaded)>> LoadWithParentsAsync(
+        IOperationContext? context, CacheRecord record, CancellationToken cancellationToken)
+    {
+        var stored = ResultOf(record);
+        if (results is not IChainResultStorage chains)
+        {
+            var result = await results.LoadAsync(context, stored, cancellationToken).ConfigureAwait(false);
+            return [(record.Key, new LoadedResult(result, stored.CreatedAt))];
+        }
+        var byKey = new Dictionary<string, LoadedResult>(
+            await chains.LoadWithParentsAsync(context, stored, cancellationToken).ConfigureAwait(false), StringComparer.Ordinal);
+        List<(CacheKey, LoadedResult)> loaded = [];
+        if (byKey.ContainsKey(IdOf(record.Key)))
+            Collect(record.Key, new HashSet<string>(StringComparer.Ordinal));
+        foreach (var (_, unused) in byKey)
+        {
+            if (unused.Result is not null)
+                await unused.Result.DisposeAsync().ConfigureAwait(false);
+        }
+        return loaded;
+
+        void Collect(CacheKey key, HashSet<string> visited)
+        {
+            var keyId = IdOf(key);
+            if (!visited.Add(keyId))
+                return;
+            if (byKey.Remove(keyId, out var result))
+                loaded.Add((key, result));
+            foreach (var dependency in key.Dependencies)
+            {
+                foreach (var below in dependency)
+                    Collect(below.Key, visited);
+            }
+        }
+    }
+
+    /// <summary>Forgets every result whose object is gone. Run at start, after pruning and now and then after
+    /// automatic collection (spec 03 §7.2).</summary>
+    public int ReleaseUnreferenced(CancellationToken cancellationToken)
+    {
+        var released = 0;
+        foreach (var resultId in keys.GetResultIds())
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            if (results.Exists(resultId))
+                continue;
+            keys.Release(resultId);
+            released++;
+        }
+        return released;
+    }
+
+    internal Task<IReadOnlyList<object>> LoadRemotesAsync(
+        IOperationContext? context, CacheRecord record, object? compression, IEnumerable<string> sessionIds, CancellationToken cancellationToken) =>
+        results.LoadRemotesAsync(context, ResultOf(record), compression, sessionIds, cancellationToken);
+
+    internal IReadOnlyList<CacheBacklink> GetBacklinks(string keyId) => keys.GetBacklinks(keyId);
+
+    internal IReadOnlyList<string> GetKeysOfResult(string resultId) => keys.GetKeysOfResult(resultId);
+
+    /// <summary>The id of a key in this manager's storage: computed for keys without inputs, found by its links or
+    /// made up for the others (spec 03 §7.1).</summary>
+    internal string IdOf(CacheKey key)
+    {
+        if (key.TryGetId(this, out var known))
+            return known;
+        lock (_gate)
+        {
+            if (key.TryGetId(this, out known))
+                return known;
+            var found = key.Dependencies.Count == 0
+                ? CacheKey.RecordDigest(key.Digest, key.Output).ToString()
+                : FindByDependencies(key) ?? RandomId.New();
+            return key.RememberId(this, found);
+        }
+    }
+
+    private CacheResultInfo ResultOf(CacheRecord record) =>
+        keys.GetResult(IdOf(record.Key), record.Id)
+        ?? throw new CacheRecordGoneException($"cache record {record.Id} is not stored under key {IdOf(record.Key)} any more");
+
+    private IReadOnlyList<CacheKey> Query(IReadOnlyList<CacheKeyWithSelector> dependencyKeys, int input, Digest operation, int output)
+    {
+        if (dependencyKeys.Count == 0)
+        {
+            var rootId = CacheKey.RecordDigest(operation, output).ToString();
+            return keys.Exists(rootId) ? [CacheKey.Found(operation, output, this, rootId)] : [];
+        }
+        lock (_gate)
+        {
+            var sources = new (string Id, CacheLink Link, IReadOnlyList<string> Targets)[dependencyKeys.Count];
+            var found = new SortedSet<string>(StringComparer.Ordinal);
+            for (var i = 0; i < sources.Length; i++)
+            {
+                var link = new CacheLink(input, output, operation, dependencyKeys[i].Selector);
+                var source = IdOf(dependencyKeys[i].Key);
+                sources[i] = (source, link, keys.GetLinks(source, link));
+                found.UnionWith(sources[i].Targets);
+            }
+            // What was reached from one key is from now on reachable from all of them (spec 03 §7.3).
+            foreach (var (source, link, targets) in sources)
+            {
+                if (targets.Count == found.Count)
+                    continue;
+                foreach (var missing in found.Except(targets, StringComparer.Ordinal))
+                    keys.AddLink(source, link, missing);
+            }
+            return found.Select(target => CacheKey.Found(operation, output, this, target)).ToList();
+        }
+    }
+
+    private string? FindByDependencies(CacheKey key)
+    {
+        HashSet<string>? candidates = null;
+        for (var input = 0; input < key.Dependencies.Count; input++)
+        {
+            foreach (var dependency in key.Dependencies[input])
+            {
+                var targets = keys.GetLinks(IdOf(dependency.Key), new CacheLink(input, key.Output, key.Digest, dependency.Selector));
+                if (candidates is null || input == 0)
+                    (candidates ??= new HashSet<string>(StringComparer.Ordinal)).UnionWith(targets);
+                else
+                    candidates.IntersectWith(targets);
+            }
+            if (candidates is null or { Count: 0 })
+                return null;
+        }
+        return candidates?.Min(StringComparer.Ordinal);
+    }
+
+    private void PersistLinks(CacheKey key)
+    {
+        var target = IdOf(key);
+        for (var input = 0; input < key.Dependencies.Count; input++)
+        {
+            foreach (var dependency in key.Dependencies[input])
+            {
+                var link = new CacheLink(input, key.Output, key.Digest, dependency.Selector);
+                var source = IdOf(dependency.Key);
+                if (source == target || keys.HasLink(source, link, target))
+                    continue;
+                PersistLinks(dependency.Key);
+                keys.AddLink(source, link, target);
+            }
+        }
+    }
+}
+
+/// <summary>A record that was found a moment ago is not stored any more; the caller falls back to another one.</summary>
+public sealed class CacheRecordGoneException(string message) : Exception(message);

@@ -1,0 +1,209 @@
+using BuildKit.Oci;
+
+namespace BuildKit.Solver;
+
+/// <summary>The active vertices: how graphs are loaded, and the questions asked about them (spec 03 §1.1, §6).</summary>
+public sealed partial class GraphSolver
+{
+    /// <summary>The node of an edge, following merges; null when its vertex is not active.</summary>
+    internal EdgeNode? GetEdgeNode(Edge edge)
+    {
+        lock (_gate)
+        {
+            if (!_active.TryGetValue(edge.Vertex.Digest, out var state))
+                return null;
+            if (!state.Edges.TryGetValue(edge.Index, out var node))
+                state.Edges[edge.Index] = node = new EdgeNode(_scheduler!, state, edge.Index);
+            while (node.Owner is not null)
+                node = node.Owner;
+            return node;
+        }
+    }
+
+    /// <summary>Whether an edge of <paramref name="state"/> belongs, over any number of merges, to <paramref name="owner"/>.</summary>
+    internal bool OwnsAnEdgeOf(VertexState owner, VertexState state)
+    {
+        lock (_gate)
+        {
+            foreach (var edge in state.Edges.Values)
+            {
+                for (var node = edge.Owner; node is not null; node = node.Owner)
+                {
+                    if (node.State == owner)
+                        return true;
+                }
+            }
+            return false;
+        }
+    }
+
+    /// <summary>Lets the target of a merge, and everything it is computed from, live as long as the source's builds.
+    /// False when one of them is not active any more.</summary>
+    internal bool TryInheritBuilds(VertexState source, VertexState target)
+    {
+        lock (_gate)
+        {
+            if (!source.IsActive || !target.IsActive)
+                return false;
+            source.MergedInto.Add(target);
+            Inherit(target, source.Jobs, source.Parents, []);
+            source.Progress.Follow(target.Progress);
+            return true;
+        }
+    }
+
+    internal IEnumerable<string> SessionIdsOf(VertexState state)
+    {
+        var seen = new HashSet<string>(StringComparer.Ordinal);
+        List<string> ids = [];
+        lock (_gate)
+        {
+            var visited = new HashSet<VertexState>();
+            Collect(state);
+
+            void Collect(VertexState s)
+            {
+                if (!visited.Add(s))
+                    return;
+                foreach (var job in s.Jobs)
+                {
+                    if (job.SessionId.Length > 0 && seen.Add(job.SessionId))
+                        ids.Add(job.SessionId);
+                }
+                foreach (var parent in s.Parents)
+                    Collect(parent);
+            }
+        }
+        return ids;
+    }
+
+    /// <summary>A state and those of its inputs, depth first, each original digest once.</summary>
+    internal IReadOnlyList<VertexState> WalkInputs(VertexState start)
+    {
+        List<VertexState> states = [];
+        var visited = new HashSet<Digest>();
+        lock (_gate)
+            Walk(start);
+        return states;
+
+        void Walk(VertexState state)
+        {
+            if (!visited.Add(state.OriginalDigest))
+                return;
+            states.Add(state);
+            foreach (var input in state.Vertex.Inputs)
+            {
+                if (_active.TryGetValue(input.Vertex.Digest, out var below))
+                    Walk(below);
+            }
+        }
+    }
+
+    /// <summary>Operations resolved so far for a graph, for provenance.</summary>
+    internal IReadOnlyList<(Vertex Vertex, IOperation Operation)> ResolvedOperations(Edge edge)
+    {
+        VertexState? state;
+        lock (_gate)
+        {
+            // The caller holds its own vertex; the active one may stand under the ignore-cache digest.
+            if (!_active.TryGetValue(edge.Vertex.Digest, out state) && !_active.TryGetValue(IgnoreCacheDigest(edge.Vertex.Digest), out state))
+                return [];
+        }
+        return WalkInputs(state)
+            .Select(s => (s.Vertex, s.Operation.ResolvedOperation))
+            .Where(s => s.ResolvedOperation is not null)
+            .Select(s => (s.Vertex, s.ResolvedOperation!))
+            .ToList();
+    }
+
+    private static Digest IgnoreCacheDigest(Digest digest) => Digest.Sha256($"{digest}-ignorecache");
+
+    /// <summary>Makes a graph active, inputs first; its vertices under their effective digests.</summary>
+    private Vertex Load(Vertex vertex, Job? job, VertexState? parent, Dictionary<Vertex, Vertex> done)
+    {
+        if (done.TryGetValue(vertex, out var known))
+            return known;
+        var inputs = vertex.Inputs.Select(input => input with { Vertex = Load(input.Vertex, job, parent, done) }).ToList();
+
+        var ignoring = IgnoreCacheDigest(vertex.Digest);
+        if (!_active.TryGetValue(ignoring, out var state) && _active.TryGetValue(vertex.Digest, out state)
+            && !state.Vertex.Options.IgnoreCache && vertex.Options.IgnoreCache)
+        {
+            // A vertex that must run anew never joins one that may be answered from cache.
+            state = null;
+            state = Activate(vertex with { Digest = ignoring, Inputs = inputs }, vertex.Digest);
+        }
+        state ??= Activate(vertex with { Inputs = inputs }, vertex.Digest);
+
+        foreach (var source in vertex.Options.CacheSources)
+            state.AddCache(source);
+        // An active vertex may have been loaded with inputs that run anew, or do not, unlike the ones just loaded.
+        var inputsDiffer = !state.Vertex.Inputs.Select(i => i.Vertex.Digest).SequenceEqual(inputs.Select(i => i.Vertex.Digest));
+        if (job is not null)
+            Inherit(state, [job], [], [], inputsDiffer);
+        if (parent is not null)
+        {
+            Inherit(state, [], [parent], [], inputsDiffer);
+            foreach (var cache in parent.ExtraCaches)
+                state.AddCache(cache);
+        }
+        ConnectProgress(state, job, parent);
+        done[vertex] = state.Vertex;
+        return state.Vertex;
+    }
+
+    private VertexState Activate(Vertex vertex, Digest originalDigest)
+    {
+        var state = new VertexState(this, vertex, originalDigest, resolver);
+        _active[vertex.Digest] = state;
+        _scheduler ??= new Scheduler(this, _log);
+        return state;
+    }
+
+    /// <summary>Adds builds and parents to a state, to those its edges were merged into and, for those, to all inputs.</summary>
+    private void Inherit(
+        VertexState state, IEnumerable<Job> jobs, IEnumerable<VertexState> parents, HashSet<VertexState> visited, bool inputsToo = true)
+    {
+        if (!state.IsActive || !visited.Add(state))
+            return;
+        List<Job> jobList = [.. jobs];
+        List<VertexState> parentList = [.. parents];
+        state.Jobs.UnionWith(jobList);
+        foreach (var parent in parentList)
+        {
+            if (parent == state)
+                continue;
+            state.Parents.Add(parent);
+            parent.Children.Add(state);
+        }
+        foreach (var target in state.MergedInto)
+            Inherit(target, jobList, parentList, visited);
+        if (!inputsToo)
+            return;
+        foreach (var input in state.Vertex.Inputs)
+        {
+            if (_active.TryGetValue(input.Vertex.Digest, out var below))
+                Inherit(below, jobList, parentList, visited);
+        }
+    }
+
+    private static void ConnectProgress(VertexState state, Job? job, VertexState? parent)
+    {
+        if (job is not null)
+            state.Progress.Attach(job.Progress, state.Client);
+        if (parent is null)
+            return;
+        var visited = new HashSet<VertexState>();
+        Connect(parent);
+
+        void Connect(VertexState above)
+        {
+            if (!visited.Add(above))
+                return;
+            foreach (var owner in above.Jobs)
+                state.Progress.Attach(owner.Progress, state.Client);
+            foreach (var next in above.Parents)
+                Connect(next);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+using System.Collections.Concurrent;
+using BuildKit.Linux;
+using BuildKit.Oci;
+using BuildKit.Storage.Layers;
+using BuildKit.Storage.Refs;
+using Microsoft.Win32.SafeHandles;
+
+namespace BuildKit.Storage.Checksums;
+
+/// <summary>
+/// Content digests of records (spec 03 §10). What was hashed once is kept with the record's metadata; a record's tree
+/// is mounted only when something unknown is asked for. Concurrent calls are safe; those on one record take turns.
+/// </summary>
+/// <param name="tempDirectory">Where trees are mounted; the system's directory for temporary files by default.</param>
+public sealed class ContentChecksum(string? tempDirectory = null)
+{
+    /// <summary>Metadata key of a record's content tree.</summary>
+    public const string MetadataKey = "buildkit.contenthash.v0";
+
+    private const int MaxIdle = 64;
+
+    private readonly ConcurrentDictionary<string, Slot> _slots = new(StringComparer.Ordinal);
+
+    /// <summary>The content tree of a record, for telling it of transferred files; an empty one when there is none.</summary>
+    public static ContentTree LoadForTransfer(IRefMetadata metadata) =>
+        metadata.GetBlob(MetadataKey) is { Length: > 0 } saved ? ContentTree.Load(saved) : ContentTree.ForTransfer();
+
+    /// <summary>Keeps a tree with a record.</summary>
+    public static void Save(IRefMetadata metadata, ContentTree tree) => metadata.SetBlob(MetadataKey, tree.Save());
+
+    /// <summary>The content digest of a path in a record.</summary>
+    /// <param name="reference">The record; null is the empty tree.</param>
+    /// <param name="path">Any path; cleaned as absolute.</param>
+    /// <param name="options">See <see cref="ChecksumOptions"/>.</param>
+    /// <param name="cancellationToken">Stops hashing; what was hashed so far is not lost.</param>
+    /// <exception cref="ContentNotFoundException"><c>"/path": not found</c>.</exception>
+    public async Task<Digest> ComputeAsync(IImmutableRef? reference, string path, ChecksumOptions options, CancellationToken cancellationToken)
+    {
+        if (reference is null)
+        {
+            return GoPath.Clean("/" + path) == "/"
+                ? Digest.Sha256([])
+                : throw new ContentNotFoundException($"{path}: no such file or directory");
+        }
+        var slot = _slots.GetOrAdd(reference.Id, static _ => new Slot());
+        await slot.Turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            slot.Tree ??= reference.Metadata.GetBlob(MetadataKey) is { Length: > 0 } saved ? ContentTree.Load(saved) : ContentTree.ForDisk();
+            await using var mounted = new LazyMount(reference, tempDirectory, cancellationToken);
+            try
+            {
+                return await new ContentQuery(slot.Tree, new DiskAccess(mounted.OpenAsync)).ComputeAsync(path, options, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                if (slot.Tree.IsDirty)
+                    Save(reference.Metadata, slot.Tree);
+            }
+        }
+        finally
+        {
+            slot.Turn.Release();
+            Trim(reference.Id);
+        }
+    }
+
+    /// <summary>Drops what is remembered of a record in memory (it was deleted or its tree changed).</summary>
+    public void Forget(string id) => _slots.TryRemove(id, out _);
+
+    /// <summary>Trees are saved with their records, so idle ones can go at any time.</summary>
+    private void Trim(string current)
+    {
+        if (_slots.Count <= MaxIdle)
+            return;
+        foreach (var (id, slot) in _slots)
+        {
+            if (id != current && slot.Turn.CurrentCount == 1)
+                _slots.TryRemove(id, out _);
+        }
+    }
+
+    private sealed class Slot
+    {
+        internal SemaphoreSlim Turn { get; } = new(1, 1);
+
+        internal ContentTree? Tree { get; set; }
+    }
+
+    /// <summary>The record's tree, mounted when it is first needed.</summary>
+    private sealed class LazyMount(IImmutableRef reference, string? tempDirectory, CancellationToken cancellationToken) : IAsyncDisposable
+    {
+        private MountLease? _lease;
+        private MountedTree? _tree;
+        private SafeFileHandle? _root;
+
+        internal async ValueTask<SafeFileHandle> OpenAsync()
+        {
+            var mountable = await reference.MountAsync(readOnly: true, cancellationToken).ConfigureAwait(false);
+            _lease = await mountable.AcquireAsync(cancellationToken).ConfigureAwait(false);
+            _tree = MountedTree.Open(_lease.Mounts, readOnly: true, tempDirectory);
+            return _root = LinuxFile.OpenDirectory(_tree.Root);
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            _root?.Dispose();
+            if (_tree is not null)
+                await _tree.DisposeAsync().ConfigureAwait(false);
+            if (_lease is not null)
+                await _lease.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+}

@@ -1,0 +1,81 @@
+using System.Security.Cryptography;
+using BuildKit.Oci;
+
+namespace BuildKit.Storage.Layers.Compression;
+
+/// <summary>Hashes what is read through it.</summary>
+public sealed class HashingReadStream(Stream source) : Stream
+{
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+    /// <summary>Bytes read so far.</summary>
+    public long Count { get; private set; }
+
+    public override bool CanRead => true;
+
+    public override bool CanSeek => false;
+
+    public override bool CanWrite => false;
+
+    public override long Length => throw new NotSupportedException();
+
+    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
+
+    /// <summary>Digest of everything read.</summary>
+    public Digest Finish() => Digest.FromSha256(_hash.GetHashAndReset());
+
+    public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+    {
+        var read = await source.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+        _hash.AppendData(buffer.Span[..read]);
+        Count += read;
+        return read;
+    }
+
+    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
+        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+
+    public override int Read(byte[] buffer, int offset, int count)
+    {
+        var read = source.Read(buffer, offset, count);
+        _hash.AppendData(buffer, offset, read);
+        Count += read;
+        return read;
+    }
+
+    public override void Flush()
+    {
+    }
+
+    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    public override void SetLength(long value) => throw new NotSupportedException();
+
+    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
+
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+            _hash.Dispose();
+        base.Dispose(disposing);
+    }
+}
+
+/// <summary>Where compressed bytes go: counts and hashes them on the way.</summary>
+internal sealed class HashingSink(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write) : IDisposable
+{
+    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+
+    internal long Count { get; private set; }
+
+    internal ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
+    {
+        _hash.AppendData(bytes.Span);
+        Count += bytes.Length;
+        return write(bytes, cancellationToken);
+    }
+
+    internal Digest Finish() => Digest.FromSha256(_hash.GetHashAndReset());
+
+    public void Dispose() => _hash.Dispose();
+}

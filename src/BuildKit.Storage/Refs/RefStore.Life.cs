@@ -1,0 +1,123 @@
+using BuildKit.Oci;
+
+namespace BuildKit.Storage.Refs;
+
+// Commit, finalize, release and removal (spec 06 §1.2).
+public sealed partial class RefStore
+{
+    private readonly SingleFlight<string, bool> _finalizing = new();
+
+    /// <summary>A second, immutable record over the writable one's snapshot, which stays where it is until it is finalized.</summary>
+    internal ImmutableRef Commit(CacheRecord writable, RefOptions options)
+    {
+        var id = Identifiers.New();
+        var record = new CacheRecord { Id = id, SnapshotId = id, Parent = writable.Parent, Committed = true, EqualMutable = writable };
+        Initialize(record, RefOptions.Default with { Description = writable.Description, RecordType = writable.RecordType });
+        lock (_gate)
+        {
+            record.Holds = 1;
+            record.Uses = 1;
+            writable.EqualImmutable = record;
+            writable.Holds = 0;
+            writable.Uses = 0;
+            Register(record);
+            return new ImmutableRef(this, record, options, countsUse: true);
+        }
+    }
+
+    internal Task FinalizeAsync(CacheRecord record, CancellationToken cancellationToken)
+    {
+        lock (_gate)
+        {
+            if (record.EqualMutable is null)
+                return Task.CompletedTask;
+        }
+
+        return _finalizing.RunAsync(record.Id, cancel => FinalizeOnceAsync(record, cancel), cancellationToken);
+    }
+
+    /// <summary>The snapshot that holds a record's tree now.</summary>
+    internal string SnapshotOf(CacheRecord record)
+    {
+        lock (_gate)
+            return record.EqualMutable?.SnapshotId ?? record.SnapshotId;
+    }
+
+    internal async ValueTask ReleaseAsync(CacheRecord record, bool countsUse)
+    {
+        List<CacheRecord> removed = [];
+        lock (_gate)
+        {
+            record.Holds--;
+            if (countsUse && --record.Uses == 0)
+            {
+                record.UsageCount++;
+                record.LastUsedAt = _time.GetUtcNow();
+                if (!record.Dead)
+                    Table.UpdateLater(record);
+            }
+
+            if (record.Holds > 0 || record.Dead)
+                return;
+            if (!record.Committed && !record.Retain)
+            {
+                removed.Add(record);
+                Unregister(record);
+            }
+            else if (record is { Retain: false, Children: 0, EqualMutable: { Retain: false, Holds: 0 } writable })
+            {
+                // The data would be lost at the next use as a writable record anyway.
+                removed.Add(record);
+                removed.Add(writable);
+                Unregister(record);
+                Unregister(writable);
+            }
+        }
+
+        foreach (var gone in removed)
+            await DeleteDataAsync(gone);
+    }
+
+    private async Task<bool> FinalizeOnceAsync(CacheRecord record, CancellationToken cancellationToken)
+    {
+        CacheRecord writable;
+        lock (_gate)
+        {
+            if (record.EqualMutable is not { } twin)
+                return true;
+            writable = twin;
+        }
+
+        // A finalize that failed between its two steps finds the snapshot already committed.
+        if (await _snapshotter.StatAsync(record.SnapshotId, cancellationToken) is null)
+            await _snapshotter.CommitAsync(record.SnapshotId, writable.SnapshotId, null, cancellationToken);
+        lock (_gate)
+        {
+            record.EqualMutable = null;
+            record.Size = record.Size < 0 ? writable.Size : record.Size;
+            Table.ReplaceMutable(record, writable.Id);
+            Forget(writable);
+        }
+
+        return true;
+    }
+
+    // The row is gone already: whatever a crash leaves here is unreferenced and swept at the next start.
+    private async ValueTask DeleteDataAsync(CacheRecord record)
+    {
+        bool lastUser;
+        lock (_gate)
+            lastUser = !_snapshotUsers.ContainsKey(record.SnapshotId);
+        if (lastUser && await _snapshotter.StatAsync(record.SnapshotId, CancellationToken.None) is not null)
+            await _snapshotter.RemoveAsync(record.SnapshotId, CancellationToken.None);
+        if (!record.Blob.IsEmpty)
+        {
+            lock (_gate)
+                _orphaned.Add(record.Blob);
+        }
+
+        RecordRemoved?.Invoke(record.Id);
+    }
+
+    private readonly HashSet<Digest> _orphaned = [];
+}

@@ -1,0 +1,157 @@
+using BuildKit.Oci;
+using BuildKit.Storage.Content;
+using BuildKit.Storage.Snapshots;
+
+namespace BuildKit.Storage.Refs;
+
+// Fetching and unpacking what is lazy (spec 06 §1.4).
+public sealed partial class RefStore
+{
+    private readonly SingleFlight<string, bool> _unlazying = new();
+    private readonly SingleFlight<Digest, bool> _fetching = new();
+
+    /// <summary>Makes sure the snapshot of a record is there.</summary>
+    internal Task UnlazyAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
+    {
+        lock (_gate)
+        {
+            if (record.EqualMutable is not null || (!record.BlobOnly && record.Kind is RecordKind.BaseLayer or RecordKind.Layer))
+                return Task.CompletedTask;
+        }
+
+        return _unlazying.RunAsync(record.Id, cancel => UnlazyOnceAsync(record, options, topLevel, cancel), cancellationToken);
+    }
+
+    /// <summary>Makes sure the blob of a record is in the content store.</summary>
+    internal async Task FetchBlobAsync(CacheRecord record, RefOptions options, CancellationToken cancellationToken)
+    {
+        if (_content.Contains(record.Blob))
+            return;
+        if (!options.Handlers.TryGetValue(record.Blob, out var handler))
+            throw new MissingDescriptorHandlersException([record.Blob]);
+        await _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken);
+    }
+
+    private async Task<bool> UnlazyOnceAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
+    {
+        // Who asked may give up before this ends.
+        await using var kept = Hold(record, RefOptions.Default, countsUse: false);
+        if (await _snapshotter.StatAsync(record.SnapshotId, cancellationToken) is not null)
+        {
+            MarkUnpacked(record);
+            return true;
+        }
+
+        if (record.Kind is RecordKind.Merge or RecordKind.Diff)
+            await CombineAsync(record, options, topLevel, cancellationToken);
+        else
+            await UnpackAsync(record, options, cancellationToken);
+        MarkUnpacked(record);
+        return true;
+    }
+
+    private void MarkUnpacked(CacheRecord record) => Change(record, static r =>
+    {
+        if (r.BlobOnly)
+            r.Size = -1;
+        r.BlobOnly = false;
+    });
+
+    private async Task UnpackAsync(CacheRecord record, RefOptions options, CancellationToken cancellationToken)
+    {
+        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var parent = record.Parent is null ? Task.CompletedTask : UnlazyAsync(record.Parent, options, topLevel: false, failing.Token);
+        await AllOrFirstFailureAsync([parent, FetchBlobAsync(record, options, failing.Token)], failing);
+
+        var status = $"extracting {record.Blob}";
+        options.Progress?.Invoke(status, 0, 0, false);
+        var key = $"extract-{Identifiers.New()} {record.Chain.ChainId}";
+        var mounts = await _snapshotter.PrepareAsync(key, record.Parent?.SnapshotId, null, cancellationToken);
+        try
+        {
+            Digest diffId;
+            await using (var blob = await _content.OpenAsync(record.Blob, cancellationToken))
+                diffId = await _layers.ApplyAsync(blob, record.MediaType, mounts, cancellationToken);
+            if (diffId != record.DiffId)
+                throw new BlobVerificationException($"layer {record.Blob}: unpacked to diff id {diffId}, expected {record.DiffId}: failed precondition");
+            await _snapshotter.CommitAsync(record.SnapshotId, key, null, cancellationToken);
+        }
+        catch (SnapshotExistsException)
+        {
+            // Another record with the same tree was faster.
+            await _snapshotter.RemoveAsync(key, CancellationToken.None);
+        }
+        catch
+        {
+            await _snapshotter.RemoveAsync(key, CancellationToken.None);
+            throw;
+        }
+
+        if (record.Description.Length == 0 && options.Handlers.TryGetValue(record.Blob, out var handler) && handler.Ref.Length > 0)
+            Change(record, r => r.Description = "pulled from " + handler.Ref);
+        options.Progress?.Invoke(status, 0, 0, true);
+    }
+
+    private async Task CombineAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
+    {
+        var layers = record.LayerWalk();
+        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await AllOrFirstFailureAsync(
+            layers.SelectMany(layer => layer.IsDiff ? layer.Parents : [layer])
+                .Distinct()
+                .Select(input => UnlazyAsync(input, options, topLevel: false, failing.Token))
+                .ToList(),
+            failing);
+
+        var action = record.IsDiff ? "diffing" : "merging";
+        var status = topLevel ? action : record.Description.Length > 0 ? record.Description : $"{action} {record.Id}";
+        options.Progress?.Invoke(status, 0, 0, false);
+        var changes = layers.ConvertAll(layer => layer.IsDiff
+            ? new SnapshotPair(layer.LowerDiffParent?.SnapshotId, layer.UpperDiffParent?.SnapshotId)
+            : new SnapshotPair(layer.Parent?.SnapshotId, layer.SnapshotId));
+        await _layers.MergeAsync(_snapshotter, record.SnapshotId, changes, cancellationToken);
+        options.Progress?.Invoke(status, 0, 0, true);
+    }
+
+    private async Task<bool> FetchOnceAsync(CacheRecord record, DescriptorHandler handler, CancellationToken cancellationToken)
+    {
+        await _downloads.WaitAsync(cancellationToken);
+        try
+        {
+            var descriptor = new Descriptor(record.MediaType, record.Blob, record.BlobSize) { Urls = record.Urls };
+            var status = record.Blob.ToString();
+            handler.Progress?.Invoke(status, 0, record.BlobSize, false);
+            await _content.FetchAsync(
+                handler.Provider, descriptor, "layer-" + record.Blob, _links.LabelsOf(descriptor with { Annotations = handler.Annotations }, record.DiffId),
+                written => handler.Progress?.Invoke(status, written, record.BlobSize, false), cancellationToken);
+            handler.Progress?.Invoke(status, record.BlobSize, record.BlobSize, true);
+        }
+        finally
+        {
+            _downloads.Release();
+        }
+
+        Change(record, static r => r.Size = -1);
+        return true;
+    }
+
+    // The first failure stops the others and is the one reported, not the cancellations that follow from it.
+    private static async Task AllOrFirstFailureAsync(IReadOnlyList<Task> tasks, CancellationTokenSource failing)
+    {
+        Task? failed = null;
+        var open = tasks.ToList();
+        while (open.Count > 0)
+        {
+            var done = await Task.WhenAny(open);
+            open.Remove(done);
+            if (!done.IsCompletedSuccessfully && failed is null)
+            {
+                failed = done;
+                await failing.CancelAsync();
+            }
+        }
+
+        if (failed is not null)
+            await failed;
+    }
+}

@@ -1,0 +1,296 @@
+using System.Diagnostics;
+using BuildKit.Linux;
+using BuildKit.Storage.Refs;
+using BuildKit.Storage.Snapshots;
+using Microsoft.Extensions.Logging;
+
+namespace BuildKit.Worker.Executor;
+
+/// <summary>Settings of the executor that hold for every container.</summary>
+public sealed record ExecutorOptions
+{
+    /// <summary>Directory for bundles and the files mounted into containers.</summary>
+    public required string Directory { get; init; }
+
+    /// <summary>What the host offers.</summary>
+    public required HostFeatures Host { get; init; }
+
+    /// <summary>Networks by mode; every mode a step may ask for must be there.</summary>
+    public required IReadOnlyDictionary<NetworkMode, INetworkProvider> Networks { get; init; }
+
+    /// <summary>DNS settings of the daemon's configuration.</summary>
+    public DnsSettings? Dns { get; init; }
+
+    /// <summary>Cgroup parent of steps that name none.</summary>
+    public string DefaultCgroupParent { get; init; } = "";
+
+    /// <summary>AppArmor profile of sandboxed steps.</summary>
+    public string AppArmorProfile { get; init; } = "";
+
+    /// <summary>Soft limit of open files containers get, when the daemon's own differs from what it was started with.</summary>
+    public (long Soft, long Hard)? OpenFiles { get; init; }
+
+    /// <summary>The daemon runs in a user namespace.</summary>
+    public bool Rootless { get; init; }
+
+    /// <summary>Share the host's process namespace (rootless only).</summary>
+    public bool NoProcessSandbox { get; init; }
+}
+
+/// <summary>
+/// Runs steps with an OCI runtime. One run: network → host files → root mounted in a bundle → step mounts →
+/// user and working directory → config.json → runtime → output until the end → everything undone in reverse
+/// (spec 06 §6.1).
+/// </summary>
+public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, ILogger<RuncExecutor> logger) : IExecutor
+{
+    /// <summary>Host name of containers whose step gives none.</summary>
+    public const string DefaultHostname = "buildkitsandbox";
+
+    private readonly SharedHostFiles _hostFiles = new(options.Directory, options.Dns);
+
+    /// <summary>
+    /// Removes what a daemon that was killed left behind: containers, mounted roots, bundles.
+    /// </summary>
+    public async Task RecoverAsync(CancellationToken cancellationToken)
+    {
+        foreach (var id in runtime.LeftoverIds())
+        {
+            logger.LogWarning("removing container {Id} left by an earlier daemon", id);
+            await runtime.DeleteAsync(id, cancellationToken);
+        }
+        foreach (var bundle in Directory.EnumerateDirectories(options.Directory))
+        {
+            if (Path.GetFileName(bundle) == "state")
+                continue;
+            foreach (var mount in MountTable.Below(bundle).Reverse())
+                Mounts.UnmountAll(mount.MountPoint);
+            LinuxDirectory.RemoveTree(bundle);
+        }
+    }
+
+    /// <inheritdoc/>
+    public async Task RunAsync(ContainerRequest request, CancellationToken cancellationToken)
+    {
+        if (!options.Networks.TryGetValue(request.Network, out var network))
+            throw new InvalidOperationException($"unknown network mode {request.Network}");
+        await using var networkLease = await network.AcquireAsync(request.Hostname, cancellationToken);
+        using var hosts = _hostFiles.Hosts(request.Hostname, request.ExtraHosts);
+        var resolvConf = _hostFiles.ResolvConf(network.IsHost);
+
+        await using var root = await request.Root.AcquireAsync(cancellationToken);
+        await using var bundle = Bundle.Create(options.Directory, request.Id, root.Mounts);
+        await using var stepMounts = new StepMounts(Path.Combine(bundle.Path, "sub"));
+        var mounts = await stepMounts.ResolveAsync(request.Mounts, cancellationToken);
+        var stubs = MountStubs.Record(
+            bundle.RootFs,
+            ["/etc/resolv.conf", "/etc/hosts", .. request.Mounts.Select(m => m.Destination).Where(d => d != "/")],
+            request.RemoveMountStubsRecursive);
+
+        var user = UserLookup.Find(bundle.RootFs, request.Process.User);
+        CreateWorkingDirectory(bundle.RootFs, request.Process.Cwd, user);
+        var spec = Spec(request, bundle, user, mounts, network.IsHost, networkLease.NamespacePath, resolvConf, hosts.Path);
+        await File.WriteAllBytesAsync(Path.Combine(bundle.Path, "config.json"), spec.ToJson(), cancellationToken);
+
+        var keep = options.Host.CgroupNamespaces && runtime.KeepsContainers;
+        try
+        {
+            await RunProcessAsync(
+                request.Id, request.Process, request.Started,
+                () => runtime.StartRunAsync(bundle.Path, request.Id, keep, request.Process.Stdin is not null),
+                cancellationToken);
+        }
+        catch (ExitException exception) when (keep && exception.Code != ExitException.NoCode && CgroupMemory.WasKilled(spec.CgroupsPath))
+        {
+            throw ExitException.OutOfMemory(exception.Code);
+        }
+        finally
+        {
+            if (keep)
+                await runtime.DeleteAsync(request.Id, CancellationToken.None);
+            await stepMounts.DisposeAsync();
+            stubs.Remove();
+        }
+    }
+
+    /// <inheritdoc/>
+    public async Task ExecAsync(string containerId, ContainerProcess process, CancellationToken cancellationToken)
+    {
+        var directory = Directory.CreateTempSubdirectory("buildkit-exec");
+        try
+        {
+            var processFile = Path.Combine(directory.FullName, "process.json");
+            var pidFile = Path.Combine(directory.FullName, "pidfile");
+            var bundle = Path.Combine(options.Directory, containerId);
+            if (!File.Exists(Path.Combine(bundle, "config.json")))
+                throw new InvalidOperationException($"container {containerId} not found");
+            await RunningContainer.WaitUntilRunningAsync(runtime, containerId, cancellationToken);
+            var user = process.User.Length == 0 ? null : UserLookup.Find(Path.Combine(bundle, "rootfs"), process.User);
+            await File.WriteAllBytesAsync(
+                processFile, RunningContainer.ProcessJson(Path.Combine(bundle, "config.json"), process, user), cancellationToken);
+            await RunProcessAsync(
+                containerId, process, started: null,
+                () => runtime.StartExecAsync(processFile, pidFile, containerId, process.Stdin is not null),
+                cancellationToken, pidFile);
+        }
+        finally
+        {
+            directory.Delete(recursive: true);
+        }
+    }
+
+    private OciSpec Spec(
+        ContainerRequest request, Bundle bundle, ProcessUser user, IReadOnlyList<(string, MountSpec)> mounts, bool hostNetwork,
+        string? networkNamespace, string resolvConf, string hosts)
+    {
+        var process = request.Process;
+        if (request.Security == SecurityMode.Sandbox && options.AppArmorProfile.Length > 0 && !options.Host.AppArmor)
+            throw new InvalidOperationException($"AppArmor is not supported on this host, but the profile '{options.AppArmorProfile}' was specified");
+        IReadOnlyList<Ulimit> limits = request.Ulimits;
+        if (limits.Count == 0 && options.OpenFiles is var (soft, hard) && options.OpenFiles is not null)
+            limits = [new Ulimit("nofile", soft, hard)];
+        return new OciSpec
+        {
+            RootPath = bundle.RootFs,
+            ReadOnlyRoot = request.ReadOnlyRoot,
+            Args = process.Args,
+            Env = StepEnvironment.Merge(process.Env),
+            Cwd = process.Cwd,
+            User = user,
+            Hostname = request.Hostname.Length > 0 ? request.Hostname : DefaultHostname,
+            CgroupsPath = CgroupsPath(request.CgroupParent.Length > 0 ? request.CgroupParent : options.DefaultCgroupParent, request.Id),
+            ResolvConfPath = resolvConf,
+            HostsPath = hosts,
+            Mounts = mounts,
+            Ulimits = limits,
+            Tty = process.Tty,
+            Insecure = request.Security == SecurityMode.Insecure,
+            HostNetwork = hostNetwork,
+            NetworkNamespacePath = networkNamespace,
+            Host = options.Host,
+            AppArmorProfile = options.AppArmorProfile,
+            Rootless = options.Rootless,
+            NoProcessSandbox = options.NoProcessSandbox,
+        };
+    }
+
+    private static string CgroupsPath(string parent, string id)
+    {
+        if (parent.Length == 0)
+            return "/buildkit/" + id;
+        return parent.Contains(".slice", StringComparison.Ordinal) && parent.EndsWith(':')
+            ? parent + id
+            : Path.GetFullPath("/" + parent + "/buildkit/" + id);
+    }
+
+    /// <summary>The working directory, and each missing directory above it, belongs to the step's user.</summary>
+    private static void CreateWorkingDirectory(string rootFs, string cwd, ProcessUser user)
+    {
+        var path = rootFs;
+        foreach (var name in Path.GetRelativePath(rootFs, RootedPath.Resolve(rootFs, cwd, followLast: true)).Split('/'))
+        {
+            if (name == ".")
+                continue;
+            path += "/" + name;
+            if (LinuxFile.TryLstat(path, out var found))
+            {
+                if (!found.IsDirectory)
+                    throw new InvalidOperationException($"working dir {cwd} points to invalid target");
+                continue;
+            }
+            LinuxFile.Mkdir(path, Convert.ToUInt32("755", 8));
+            LinuxFile.Lchown(path, user.Uid, user.Gid);
+        }
+    }
+
+    private async Task RunProcessAsync(
+        string id, ContainerProcess process, Action? started, Func<Task<Process>> start, CancellationToken cancellationToken, string? pidFile = null)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        Process running;
+        try
+        {
+            running = await start();
+        }
+        catch (System.ComponentModel.Win32Exception exception)
+        {
+            throw new ExitException(ExitException.NoCode, exception);
+        }
+        using (running)
+        {
+            started?.Invoke();
+            var output = OutputPump.Start(running.StandardOutput.BaseStream, process.Stdout);
+            var errors = OutputPump.Start(running.StandardError.BaseStream, process.Stderr);
+            using var ended = new CancellationTokenSource();
+            var input = process.Stdin is null ? Task.CompletedTask : CopyInputAsync(process.Stdin, running.StandardInput.BaseStream, ended.Token);
+            var signals = process.Signals is null ? Task.CompletedTask : ForwardSignalsAsync(running, process.Signals, ended.Token);
+            var killer = KillWhenCancelledAsync(id, running, pidFile, cancellationToken, ended.Token);
+            await running.WaitForExitAsync(CancellationToken.None);
+            // A background process without a process sandbox may hold the pipes open for ever.
+            await Task.WhenAll(output, errors).WaitAsync(TimeSpan.FromSeconds(10), CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await ended.CancelAsync();
+            await killer;
+            await input;
+            await signals;
+            CheckExit(running.ExitCode, process, cancellationToken);
+        }
+    }
+
+    private static void CheckExit(int code, ContainerProcess process, CancellationToken cancellationToken)
+    {
+        if (cancellationToken.IsCancellationRequested)
+            throw new OperationCanceledException($"exit code: {code}: context canceled", cancellationToken);
+        var valid = process.ValidExitCodes.Count > 0 ? process.ValidExitCodes.Contains(code) : code == 0;
+        if (!valid)
+            throw new ExitException(code);
+    }
+
+    /// <summary>The runtime may not know the container yet, or already not any more: repeat until its process ends.</summary>
+    private async Task KillWhenCancelledAsync(string id, Process running, string? pidFile, CancellationToken cancelled, CancellationToken ended)
+    {
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancelled, ended);
+        await Task.Delay(Timeout.Infinite, either.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        while (!ended.IsCancellationRequested && !running.HasExited)
+        {
+            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(7));
+            try
+            {
+                if (pidFile is null)
+                    await runtime.KillAsync(id, 9, limit.Token);
+                else if (File.Exists(pidFile) && int.TryParse(await File.ReadAllTextAsync(pidFile, limit.Token), out var pid))
+                    LinuxProcess.Kill(pid, 9);
+            }
+            catch (OperationCanceledException)
+            {
+                logger.LogWarning("the runtime did not answer a kill of container {Id} within 7 s; trying again", id);
+            }
+            await Task.Delay(50, ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+
+    private static async Task ForwardSignalsAsync(Process running, IAsyncEnumerable<int> signals, CancellationToken ended)
+    {
+        try
+        {
+            await foreach (var signal in signals.WithCancellation(ended))
+                LinuxProcess.Kill(running.Id, signal);
+        }
+        catch (OperationCanceledException) when (ended.IsCancellationRequested)
+        {
+            // The process has ended; nobody is left to signal.
+        }
+    }
+
+    private static async Task CopyInputAsync(Stream from, Stream to, CancellationToken ended)
+    {
+        try
+        {
+            await using (to)
+                await from.CopyToAsync(to, ended);
+        }
+        catch (Exception exception) when (exception is OperationCanceledException or IOException)
+        {
+            // A process need not read its input to the end.
+        }
+    }
+}

@@ -1,0 +1,85 @@
+using System.Text.Json;
+
+namespace BuildKit.Worker.Executor;
+
+/// <summary>Running further processes in a container that is up.</summary>
+internal static class RunningContainer
+{
+    private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(100);
+
+    /// <summary>Waits until the runtime says the container runs.</summary>
+    public static async Task WaitUntilRunningAsync(OciRuntime runtime, string id, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var state = await runtime.StateAsync(id, cancellationToken);
+            switch (state is null ? null : Status(state))
+            {
+                case "running":
+                    return;
+                case "stopped":
+                    throw new InvalidOperationException($"container {id} has stopped");
+            }
+            await Task.Delay(PollInterval, cancellationToken);
+        }
+    }
+
+    /// <summary>The <c>process</c> of a bundle's configuration with the fields a further process brings replaced.</summary>
+    public static byte[] ProcessJson(string configPath, ContainerProcess process, ProcessUser? user)
+    {
+        using var config = JsonDocument.Parse(File.ReadAllBytes(configPath));
+        using var buffer = new MemoryStream();
+        using (var json = new Utf8JsonWriter(buffer))
+        {
+            json.WriteStartObject();
+            json.WriteBoolean("terminal", process.Tty);
+            json.WriteStartArray("args");
+            foreach (var argument in process.Args)
+                json.WriteStringValue(argument);
+            json.WriteEndArray();
+            foreach (var property in config.RootElement.GetProperty("process").EnumerateObject())
+            {
+                switch (property.Name)
+                {
+                    case "terminal" or "args":
+                        break;
+                    case "user" when user is not null:
+                        WriteUser(json, user);
+                        break;
+                    case "env" when process.Env.Count > 0:
+                        json.WriteStartArray("env");
+                        foreach (var entry in StepEnvironment.Merge(process.Env))
+                            json.WriteStringValue(entry);
+                        json.WriteEndArray();
+                        break;
+                    case "cwd" when process.Cwd.Length > 0:
+                        json.WriteString("cwd", process.Cwd);
+                        break;
+                    default:
+                        property.WriteTo(json);
+                        break;
+                }
+            }
+            json.WriteEndObject();
+        }
+        return buffer.ToArray();
+    }
+
+    private static void WriteUser(Utf8JsonWriter json, ProcessUser user)
+    {
+        json.WriteStartObject("user");
+        json.WriteNumber("uid", user.Uid);
+        json.WriteNumber("gid", user.Gid);
+        json.WriteStartArray("additionalGids");
+        foreach (var gid in user.AdditionalGids)
+            json.WriteNumberValue(gid);
+        json.WriteEndArray();
+        json.WriteEndObject();
+    }
+
+    private static string Status(string state)
+    {
+        using var document = JsonDocument.Parse(state);
+        return document.RootElement.TryGetProperty("status", out var status) ? status.GetString() ?? "" : "";
+    }
+}

@@ -1,0 +1,37 @@
+using BuildKit.Oci;
+using BuildKit.Storage.Checksums;
+using BuildKit.Storage.Refs;
+using BuildKit.Worker.Ops.Digests;
+
+namespace BuildKit.Worker.Ops;
+
+/// <summary>Content digests of inputs from the storage's checksums.</summary>
+public sealed class ContentHasher(ContentChecksum checksums) : IContentHasher
+{
+    /// <inheritdoc/>
+    public async Task<Digest> ComputeAsync(IImmutableRef? reference, IReadOnlyList<ContentSelector> selectors, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<ContentSelector> wanted = selectors.Count > 0 ? selectors : [new ContentSelector("", FollowLinks: false)];
+        var digests = new List<string>();
+        foreach (var selector in wanted)
+        {
+            try
+            {
+                var digest = await checksums.ComputeAsync(
+                    reference, "/" + selector.Path.TrimStart('/'),
+                    new ChecksumOptions(selector.FollowLinks, selector.Wildcard)
+                    {
+                        IncludePatterns = selector.IncludePatterns,
+                        ExcludePatterns = selector.ExcludePatterns,
+                    },
+                    cancellationToken);
+                digests.Add(digest.ToString());
+            }
+            catch (ContentNotFoundException exception)
+            {
+                throw new ContentNotFoundException($"failed to calculate checksum of ref {reference?.Id ?? "unknown"}: {exception.Message}");
+            }
+        }
+        return Digest.Sha256(string.Join('\0', digests));
+    }
+}

@@ -1,0 +1,144 @@
+using BuildKit.Oci;
+using BuildKit.Protocol.Pb;
+using BuildKit.Solver;
+using BuildKit.Storage.Refs;
+using BuildKit.Worker.Executor;
+using BuildKit.Worker.Ops.Digests;
+using BuildKit.Worker.Ops.Exec;
+using BuildKit.Worker.Results;
+using BuildKit.Worker.Sessions;
+using NetworkMode = BuildKit.Worker.Executor.NetworkMode;
+using Platform = BuildKit.Oci.Platform;
+using SecurityMode = BuildKit.Worker.Executor.SecurityMode;
+using Ulimit = BuildKit.Worker.Executor.Ulimit;
+
+namespace BuildKit.Worker.Ops;
+
+/// <summary>Runs a process on the trees of its inputs (a Dockerfile's <c>RUN</c>).</summary>
+public sealed class ExecOperation(
+    ExecOp op, Platform platform, int inputCount, ExecEnvironment environment, IContentHasher hasher, string workerId, WorkerSlots slots) : IOperation
+{
+    /// <inheritdoc/>
+    public Task<CacheMapResponse> GetCacheMapAsync(IOperationContext context, int index, CancellationToken cancellationToken) =>
+        Task.FromResult(new CacheMapResponse(ExecDigest.Compute(op, platform, inputCount).ToCacheMap(hasher), Complete: true));
+
+    /// <inheritdoc/>
+    public ValueTask<IDisposable?> AcquireSlotAsync(CancellationToken cancellationToken) => slots.AcquireAsync(cancellationToken);
+
+    /// <inheritdoc/>
+    public async Task<IReadOnlyList<IResult?>> ExecuteAsync(IOperationContext context, IReadOnlyList<IResult?> inputs, CancellationToken cancellationToken)
+    {
+        var step = string.Join(' ', op.Meta.Args);
+        var refs = inputs.Select(WorkerResult.RefOf).ToList();
+        var stdout = new StepLog(1, environment.LogLimits, environment.Time, Write);
+        var stderr = new StepLog(2, environment.LogLimits, environment.Time, Write);
+        await using var mounts = await ExecMounts.PrepareAsync(environment, context, op.Mounts, refs, op.Meta.Cwd, step, cancellationToken);
+        try
+        {
+            var request = await RequestAsync(context, mounts, stdout.Write, stderr.Write, cancellationToken);
+            await environment.Executor.RunAsync(request, cancellationToken);
+        }
+        catch (Exception exception) when (exception is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
+        {
+            stdout.FlushHeldBack();
+            stderr.FlushHeldBack();
+            throw new ProcessException(step, exception);
+        }
+        var outputs = await mounts.TakeOutputsAsync(cancellationToken);
+        return [.. outputs.Select(output => (IResult?)WorkerResult.From(workerId, output))];
+
+        void Write(int stream, ReadOnlyMemory<byte> bytes) =>
+            context.Progress.Write(new ProgressLog(default, stream, bytes, environment.Time.GetUtcNow()));
+    }
+
+    private async Task<ContainerRequest> RequestAsync(
+        IOperationContext context, ExecMounts mounts, Action<ReadOnlyMemory<byte>> stdout, Action<ReadOnlyMemory<byte>> stderr, CancellationToken cancellationToken)
+    {
+        var meta = op.Meta;
+        IReadOnlyList<string> args = meta.Args;
+        var containerMounts = mounts.Mounts;
+        if (environment.Emulation.For(platform, args) is var (emulatedArgs, emulator) && emulator is not null)
+        {
+            args = emulatedArgs;
+            containerMounts = [.. containerMounts, emulator];
+        }
+        return new ContainerRequest
+        {
+            Id = NewContainerId(),
+            Root = mounts.Root,
+            ReadOnlyRoot = mounts.ReadOnlyRoot,
+            Mounts = containerMounts,
+            Hostname = meta.Hostname,
+            ExtraHosts = [.. meta.ExtraHosts.Select(host => new ExtraHost(host.Host, host.IP))],
+            Network = op.Network switch
+            {
+                NetMode.Host => NetworkMode.Host,
+                NetMode.None => NetworkMode.None,
+                _ => NetworkMode.Default,
+            },
+            Security = op.Security == Protocol.Pb.SecurityMode.Insecure ? SecurityMode.Insecure : SecurityMode.Sandbox,
+            CgroupParent = meta.CgroupParent,
+            Ulimits = [.. meta.Ulimit.Select(limit => new Ulimit(limit.Name, limit.Soft, limit.Hard))],
+            RemoveMountStubsRecursive = meta.RemoveMountStubsRecursive,
+            Process = new ContainerProcess
+            {
+                Args = args,
+                Env = await EnvironmentAsync(context, cancellationToken),
+                Cwd = meta.Cwd.Length > 0 ? meta.Cwd : "/",
+                User = meta.User,
+                ValidExitCodes = [.. meta.ValidExitCodes],
+                Stdout = stdout,
+                Stderr = stderr,
+            },
+        };
+    }
+
+    private async Task<IReadOnlyList<string>> EnvironmentAsync(IOperationContext context, CancellationToken cancellationToken)
+    {
+        var entries = new List<string>(op.Meta.Env);
+        if (op.Meta.ProxyEnv is { } proxy)
+        {
+            AddProxy(entries, "HTTP_PROXY", proxy.HttpProxy);
+            AddProxy(entries, "HTTPS_PROXY", proxy.HttpsProxy);
+            AddProxy(entries, "FTP_PROXY", proxy.FtpProxy);
+            AddProxy(entries, "NO_PROXY", proxy.NoProxy);
+            AddProxy(entries, "ALL_PROXY", proxy.AllProxy);
+        }
+        if (!StepEnvironment.Sets(entries, "PATH"))
+            entries.Add(StepEnvironment.DefaultPath);
+        foreach (var secret in op.Secretenv)
+        {
+            if (secret.ID.Length == 0)
+                throw new InvalidOperationException("secret ID missing from env options");
+            try
+            {
+                var value = await environment.Sessions.GetSecretAsync(context.SessionIds, secret.ID, cancellationToken);
+                entries.Add(secret.Name + "=" + System.Text.Encoding.UTF8.GetString(value));
+            }
+            catch (SecretNotFoundException) when (secret.Optional)
+            {
+                entries.Add(secret.Name + "=");
+            }
+        }
+        return entries;
+    }
+
+    private static void AddProxy(List<string> entries, string name, string value)
+    {
+        if (value.Length == 0)
+            return;
+        entries.Add(name + "=" + value);
+        entries.Add(name.ToLowerInvariant() + "=" + value);
+    }
+
+    private static string NewContainerId() =>
+        System.Security.Cryptography.RandomNumberGenerator.GetString("0123456789abcdefghijklmnopqrstuvwxyz", 25);
+}
+
+/// <summary>A step's process failed; says which, in the reference's words.</summary>
+public sealed class ProcessException(string step, Exception cause)
+    : Exception($"process {GoQuote.Quote(step)} did not complete successfully: {cause.Message}", cause)
+{
+    /// <summary>The exit code; null when the process was never started.</summary>
+    public int? ExitCode => (InnerException as ExitException)?.Code;
+}
