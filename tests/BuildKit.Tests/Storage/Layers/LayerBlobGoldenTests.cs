@@ -8,7 +8,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Storage.Layers;
 
-public sealed class LayerBlobTests
+public sealed class LayerBlobGoldenTests
 {
     [Theory]
     [InlineData(CompressionType.Gzip, 0)]

@@ -18,7 +18,7 @@ using static BuildKit.Tests.Solver.TestBench;
 
 namespace BuildKit.Tests.RemoteCache;
 
-public sealed class CacheBackendTests
+public sealed class CacheBackendGoldenTests
 {
     [Theory]
     [InlineData("none", "", "unknown cache exporter: \"none\"")]

@@ -5,7 +5,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Storage;
 
-public sealed class ChainIdTests
+public sealed class ChainIdGoldenTests
 {
     public static TheoryData<string> Cases => [.. Directory.GetFiles(Golden.Path("layers", "chains"), "*.json").Select(f => Path.GetFileNameWithoutExtension(f))];
 

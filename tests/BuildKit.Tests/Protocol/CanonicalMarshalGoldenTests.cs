@@ -3,7 +3,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Protocol;
 
-public class CanonicalMarshalTests
+public class CanonicalMarshalGoldenTests
 {
     public static TheoryData<string> Definitions()
     {

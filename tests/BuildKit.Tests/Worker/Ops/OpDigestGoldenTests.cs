@@ -11,7 +11,7 @@ using Platform = BuildKit.Oci.Platform;
 
 namespace BuildKit.Tests.Worker.Ops;
 
-public sealed class OpDigestTests
+public sealed class OpDigestGoldenTests
 {
     private static readonly Platform s_amd64 = new("linux", "amd64");
 

@@ -4,7 +4,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Oci;
 
-public sealed class CanonicalJsonTests
+public sealed class CanonicalJsonGoldenTests
 {
     [Fact]
     public void Every_kind_of_character_is_escaped_as_the_reference_does()

@@ -5,9 +5,9 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Llb;
 
-public sealed class DumpTests
+public sealed class DumpGoldenTests
 {
-    public static TheoryData<string> Programs() => MarshalTests.Programs();
+    public static TheoryData<string> Programs() => MarshalGoldenTests.Programs();
 
     [Theory]
     [MemberData(nameof(Programs))]

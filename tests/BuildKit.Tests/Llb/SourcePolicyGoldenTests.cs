@@ -6,7 +6,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Llb;
 
-public sealed class SourcePolicyTests
+public sealed class SourcePolicyGoldenTests
 {
     public static TheoryData<int> Vectors()
     {

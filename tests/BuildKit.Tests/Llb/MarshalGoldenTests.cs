@@ -6,7 +6,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Llb;
 
-public sealed class MarshalTests
+public sealed class MarshalGoldenTests
 {
     public static TheoryData<string> Programs()
     {

@@ -5,7 +5,7 @@ using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Oci;
 
-public sealed class AssemblyTests
+public sealed class AssemblyGoldenTests
 {
     private static readonly Rfc3339Time Epoch = Rfc3339Time.FromUnixSeconds(1700000000);
     private static readonly Platform Amd64 = Platform.Parse("linux/amd64");

@@ -8,13 +8,13 @@ using Platform = BuildKit.Oci.Platform;
 
 namespace BuildKit.Tests.Llb;
 
-public sealed class LoadTests
+public sealed class LoadGoldenTests
 {
     private const string MkfileDigest = "sha256:731bfba4568de992a688a1ff1c0fddbfb8791b2dea3f98648272bef36607c3d4";
 
     private static readonly LlbLoadOptions s_everything = new() { AllowNetworkHost = true, AllowSecurityInsecure = true, CheckDevices = _ => { } };
 
-    public static TheoryData<string> Programs() => MarshalTests.Programs();
+    public static TheoryData<string> Programs() => MarshalGoldenTests.Programs();
 
     public static TheoryData<string, string> Invalid()
     {
@@ -183,7 +183,7 @@ public sealed class LoadTests
     [Fact]
     public void Negative_outputs_and_impossible_inputs_are_refused()
     {
-        var scratch = new Op { File = new FileOp { Actions = { new Protocol.Pb.FileAction { Input = -1, SecondaryInput = -1, Mkdir = new FileActionMkDir { Path = "/a" } } } } };
+        var scratch = new Op { File = new FileOp { Actions = { new global::BuildKit.Protocol.Pb.FileAction { Input = -1, SecondaryInput = -1, Mkdir = new FileActionMkDir { Path = "/a" } } } } };
         Assert.StartsWith("invalid input sha256:", Assert.Throws<LlbException>(() => LlbGraph.Load(Graph(scratch.ToByteArray(), -1))).Message, StringComparison.Ordinal);
         var diff = new Op { Diff = new DiffOp { Lower = new LowerDiffInput { Input = 3 }, Upper = new UpperDiffInput { Input = -1 } } };
         Assert.Equal("invalid diff op with input index 3, 0 provided", Assert.Throws<LlbException>(() => LlbGraph.Load(Graph(diff.ToByteArray(), 0))).Message);

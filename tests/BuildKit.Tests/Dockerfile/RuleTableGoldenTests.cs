@@ -11,7 +11,7 @@ using BuildKit.Tests.Support;
 namespace BuildKit.Tests.Dockerfile;
 
 /// <summary>The rule tables beside the vectors.</summary>
-public sealed class RuleTableTests
+public sealed class RuleTableGoldenTests
 {
     public static TheoryData<int> LexCases => [.. Enumerable.Range(0, Table("_lex.json").GetProperty("cases").GetArrayLength())];
 

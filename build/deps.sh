@@ -1,0 +1,54 @@
+#!/usr/bin/env bash
+# Installs the Debian packages a make target needs, or says which to install when not root.
+#   build/deps.sh build|demo|test|bench
+set -euo pipefail
+
+# program (or file) that shows a package is there : package
+build_needs=(clang:clang /usr/include/zlib.h:zlib1g-dev /usr/lib/x86_64-linux-gnu/libsqlite3.so.0:libsqlite3-0 /usr/lib/x86_64-linux-gnu/libzstd.so.1:libzstd1)
+run_needs=(runc:runc crun:crun setpriv:util-linux git:git)
+demo_needs=(docker-registry:docker-registry skopeo:skopeo umoci:umoci debootstrap:debootstrap /bin/busybox:busybox-static gcc:gcc)
+test_needs=(zstd:zstd dockerd:docker.io htpasswd:apache2-utils getfattr:attr ip:iproute2 fuse-overlayfs:fuse-overlayfs openssl:openssl python3:python3)
+
+case "${1:-build}" in
+    build) needs=("${build_needs[@]}") ;;
+    demo) needs=("${build_needs[@]}" "${run_needs[@]}" "${demo_needs[@]}") ;;
+    test | bench) needs=("${build_needs[@]}" "${run_needs[@]}" "${demo_needs[@]}" "${test_needs[@]}") ;;
+    *) echo "usage: build/deps.sh build|demo|test|bench" >&2; exit 2 ;;
+esac
+
+if ! command -v dotnet >/dev/null; then
+    echo "The .NET SDK 10 is needed (dotnet on PATH): see https://dotnet.microsoft.com/download" >&2
+    exit 1
+fi
+
+missing=()
+for need in "${needs[@]}"; do
+    probe=${need%%:*} package=${need##*:}
+    case "$probe" in
+        /*) [ -e "$probe" ] || [ -e "${probe/x86_64-linux-gnu/$(uname -m)-linux-gnu}" ] || missing+=("$package") ;;
+        *) command -v "$probe" >/dev/null || [ -x "/usr/sbin/$probe" ] || missing+=("$package") ;;
+    esac
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+
+if [ "$(id -u)" -ne 0 ]; then
+    echo "Missing Debian packages; install them and run this again:" >&2
+    echo "  apt-get install ${missing[*]}" >&2
+    exit 1
+fi
+echo "installing ${missing[*]}"
+export DEBIAN_FRONTEND=noninteractive
+# Services that packages bring along (dockerd, the registry) must not start by themselves.
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod +x "$policy"
+    trap 'rm -f "$policy"' EXIT
+fi
+log=$(mktemp)
+if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1; then
+    tail -30 "$log" >&2
+    echo "apt-get could not install: ${missing[*]}" >&2
+    exit 1
+fi
+rm -f "$log"
