@@ -128,6 +128,8 @@ internal sealed class RecordTable(SqliteDatabase database)
 
     private static void WriteList(SqliteConnection c, string id, int list, List<string> values)
     {
+        if (values.Count == 0)
+            c.Execute("DELETE FROM record_lists WHERE id = ?1 AND list = ?2", id, list);
         for (var i = 0; i < values.Count; i++)
             c.Execute("INSERT INTO record_lists VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING", id, list, values[i], i);
     }

@@ -17,7 +17,7 @@ public sealed partial class RefStore
         foreach (var record in repaired)
             Table.Update(record);
         await SweepSnapshotsAsync(snapshots, cancellationToken);
-        await CollectBlobsAtStartAsync(cancellationToken);
+        CollectBlobs(atStart: true);
 
         CacheRecord? Load(string id)
         {
@@ -74,7 +74,11 @@ public sealed partial class RefStore
             {
                 record.Size = -1;
                 if (record.ImageRefs.Count == 0)
+                {
                     record.Blob = default;
+                    record.Chain = default;
+                }
+
                 repaired.Add(record);
             }
 
@@ -101,18 +105,6 @@ public sealed partial class RefStore
                 await _snapshotter.RemoveAsync(leaf, cancellationToken);
                 doomed.Remove(leaf);
             }
-        }
-    }
-
-    // Nothing is in progress yet: what neither a record nor a lease keeps is left over.
-    private async Task CollectBlobsAtStartAsync(CancellationToken cancellationToken)
-    {
-        var roots = _records.Values.Where(static r => !r.Blob.IsEmpty).Select(static r => r.Blob).Concat(_leases.Held());
-        var kept = await _links.ClosureAsync(roots, cancellationToken);
-        await foreach (var blob in _content.ListAsync(cancellationToken))
-        {
-            if (!kept.Contains(blob.Digest))
-                await _content.DeleteAsync(blob.Digest, cancellationToken);
         }
     }
 }

@@ -254,11 +254,11 @@ public sealed partial class RefStore : IRefStore
     }
 
     // Needs the lock; takes the record out of memory and out of the database.
-    private void Unregister(CacheRecord record)
+    private void Unregister(params IReadOnlyList<CacheRecord> records)
     {
-        record.Dead = true;
-        Table.Delete(record.Id);
-        Forget(record);
+        Table.Delete([.. records.Select(static r => r.Id)]);
+        foreach (var record in records)
+            Forget(record);
     }
 
     private void Forget(CacheRecord record)
@@ -269,6 +269,11 @@ public sealed partial class RefStore : IRefStore
             parent.Children--;
         if (--_snapshotUsers[record.SnapshotId] == 0)
             _snapshotUsers.Remove(record.SnapshotId);
+        UnindexChain(record);
+    }
+
+    private void UnindexChain(CacheRecord record)
+    {
         Remove(_byChain, record.Chain.ChainId);
         Remove(_byBlobChain, record.Chain.BlobChainId);
 
