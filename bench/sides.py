@@ -122,6 +122,10 @@ class DockerSide(Side):
                 "--pidfile", os.path.join(self.work, "docker.pid"), "--config-file", self._config(),
                 "--host", f"unix://{self.work}/docker.sock", "--bridge", "none", "--iptables=false"]
 
+    def build(self, context, *arguments):
+        # Steps get the host's network, as on the other side: dockerd's own would need its bridge on this machine.
+        return super().build(context, "--allow", "network.host", "--opt", "force-network-mode=host", *arguments)
+
     def _config(self):
         path = os.path.join(self.work, "docker.json")
         with open(path, "w", encoding="utf-8") as file:
