@@ -56,6 +56,7 @@ internal sealed class RecordTable(SqliteDatabase database)
     public void ReplaceMutable(CacheRecord record, string mutableId) => database.Write(c =>
     {
         Update(c, record);
+        c.Execute("UPDATE OR IGNORE record_blobs SET id = ?1 WHERE id = ?2", record.Id, mutableId);
         c.Execute("DELETE FROM records WHERE id = ?1", mutableId);
     });
 

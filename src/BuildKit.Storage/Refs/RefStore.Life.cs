@@ -17,10 +17,10 @@ public sealed partial class RefStore
         {
             record.Holds = 1;
             record.Uses = 1;
+            Register(record);
             writable.EqualImmutable = record;
             writable.Holds = 0;
             writable.Uses = 0;
-            Register(record);
             return new ImmutableRef(this, record, options, countsUse: true);
         }
     }

@@ -8,6 +8,7 @@ public sealed partial class RefStore
     {
         var stored = Table.Load().ToDictionary(r => r.Id, StringComparer.Ordinal);
         var snapshots = (await _snapshotter.ListAsync(cancellationToken)).ToDictionary(s => s.Name, StringComparer.Ordinal);
+        var committed = stored.Values.Where(r => r.EqualMutable is not null).Select(r => r.EqualMutable!).ToHashSet(StringComparer.Ordinal);
         var loading = new HashSet<string>(StringComparer.Ordinal);
         var broken = new HashSet<string>(StringComparer.Ordinal);
         var repaired = new List<CacheRecord>();
@@ -46,6 +47,10 @@ public sealed partial class RefStore
             var combined = row.IsDiff || merge.Count > 0;
             var present = snapshots.TryGetValue(row.Snapshot, out var snapshot);
             if (!row.Committed && (!present || snapshot!.Committed))
+                return null;
+
+            // Somebody was writing it when the process ended, and nobody can go on.
+            if (row is { Committed: false, Retain: false } && !committed.Contains(row.Id))
                 return null;
 
             // The data is in the writable twin, or was finalized just before the end, or is lost.

@@ -98,12 +98,20 @@ public sealed partial class RefStore : IRefStore
         await _snapshotter.PrepareAsync(id, held?.Record.SnapshotId, null, cancellationToken);
         var record = new CacheRecord { Id = id, SnapshotId = id, Parent = held?.Record };
         Initialize(record, options);
-        lock (_gate)
+        try
         {
-            record.Holds = 1;
-            record.Uses = options.NoUpdateLastUsed ? 0 : 1;
-            Register(record);
-            return new MutableRef(this, record, Inherit(options, held), !options.NoUpdateLastUsed);
+            lock (_gate)
+            {
+                record.Holds = 1;
+                record.Uses = options.NoUpdateLastUsed ? 0 : 1;
+                Register(record);
+                return new MutableRef(this, record, Inherit(options, held), !options.NoUpdateLastUsed);
+            }
+        }
+        catch
+        {
+            await _snapshotter.RemoveAsync(id, CancellationToken.None);
+            throw;
         }
     }
 
