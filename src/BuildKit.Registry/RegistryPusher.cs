@@ -121,8 +121,9 @@ public sealed class RegistryPusher
             try
             {
                 var progress = options.Progress is null ? null : new ForwardedProgress(blob, options.Progress);
+                var sourced = options.AddSources is null ? blob : await options.AddSources(blob, stop.Token);
                 var outcome = await RetryAsync(
-                    () => PushBlobAsync(blob, async token => await source.OpenAsync(blob, 0, token), progress, stop.Token), options, stop.Token);
+                    () => PushBlobAsync(sourced, async token => await source.OpenAsync(blob, 0, token), progress, stop.Token), options, stop.Token);
                 options.OnPushed?.Invoke(blob, outcome);
             }
             catch
@@ -282,6 +283,9 @@ public sealed record PushOptions
 
     /// <summary>Receives lines for the vertex log: <c>error: …</c>, <c>retrying in …</c>.</summary>
     public Action<string>? Log { get; init; }
+
+    /// <summary>Adds to a blob the annotations that name repositories to mount it from, which manifests do not carry.</summary>
+    public Func<Descriptor, CancellationToken, Task<Descriptor>>? AddSources { get; init; }
 
     /// <summary>Called before the first blob (progress <c>pushing layers</c>).</summary>
     public Action? OnPushingLayers { get; init; }

@@ -15,6 +15,9 @@ public enum CompressionType
 /// <param name="Force">Also convert blobs that already exist in another form.</param>
 public sealed record CompressionOptions(CompressionType Type = CompressionType.Gzip, int? Level = null, bool Force = false)
 {
+    /// <summary>Whether layers that are known to be elsewhere keep their URLs and their non-distributable type.</summary>
+    public bool PreferNondistributable { get; init; }
+
     /// <summary>gzip at its default level, converting nothing.</summary>
     public static CompressionOptions Default { get; } = new();
 }

@@ -132,7 +132,12 @@ public sealed partial class RefStore
         annotations[BlobLinks.Uncompressed] = layer.DiffId.ToString();
         annotations["buildkit/createdat"] = Rfc3339(layer.CreatedAt);
         var sources = layer.BlobOnly && !_content.Contains(layer.Blob) ? Sources(layer) : [];
-        var descriptor = new Descriptor(Distributable(layer.MediaType), layer.Blob, layer.BlobSize) { Annotations = annotations };
+        var isForeign = compression.PreferNondistributable && layer.Urls.Count > 0;
+        var descriptor = new Descriptor(isForeign ? MediaTypes.ToNondistributable(layer.MediaType) : Distributable(layer.MediaType), layer.Blob, layer.BlobSize)
+        {
+            Annotations = annotations,
+            Urls = isForeign ? [.. layer.Urls] : [],
+        };
         if (compression.Force && await _layers.NeedsConversionAsync(descriptor, new ContentSource(_content), compression.Type, cancellationToken))
         {
             var converted = await _converting.RunAsync(
