@@ -22,6 +22,7 @@ public sealed class FlagSet(IEnumerable<Flag> flags)
     {
         var values = new FlagValues(_flags);
         var positional = new List<string>();
+        var formsUsed = new Dictionary<string, string>(StringComparer.Ordinal);
         for (var i = 0; i < arguments.Count; i++)
         {
             var argument = arguments[i];
@@ -58,6 +59,10 @@ public sealed class FlagSet(IEnumerable<Flag> flags)
             else if (value is null)
                 value = ++i < arguments.Count ? arguments[i] : throw new UsageException($"flag needs an argument: -{name}");
             values.Set(flag, name, value);
+            if (flag.Aliases.Count == 0 || formsUsed.TryAdd(flag.Name, name) || formsUsed[flag.Name] == name)
+                continue;
+            var alias = name == flag.Name ? formsUsed[flag.Name] : name;
+            throw new UsageException($"Cannot use two forms of the same flag: {alias} {flag.Name}");
         }
         values.Positional = positional;
         return values;

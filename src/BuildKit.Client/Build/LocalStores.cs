@@ -1,0 +1,139 @@
+using BuildKit.Linux;
+using BuildKit.Oci;
+using BuildKit.Session.Content;
+
+namespace BuildKit.Client;
+
+/// <summary>
+/// The directories of a build that hold blobs: local caches, OCI layouts and a layout being exported. They are served
+/// over the session; their <c>index.json</c> is read before and written after the build here (spec 04 §8.3, 07 §6).
+/// </summary>
+internal sealed class LocalStores
+{
+    private const string Latest = "latest";
+    private readonly Dictionary<string, string> _stores = new(StringComparer.Ordinal);
+    private readonly List<(string Directory, string Tag)> _cacheExports = [];
+    private string _layoutDirectory = "";
+
+    private LocalStores()
+    {
+    }
+
+    /// <summary>Directory by store name.</summary>
+    public IReadOnlyDictionary<string, string> Stores => _stores;
+
+    /// <summary>Cache imports as the daemon gets them: digests resolved, unusable ones left out.</summary>
+    public IReadOnlyList<CacheRequest> CacheImports { get; private set; } = [];
+
+    /// <summary>Checks and opens every directory.</summary>
+    /// <exception cref="ClientException">An attribute is missing, or a local cache lacks the tag.</exception>
+    public static async Task<LocalStores> OpenAsync(SolveOptions options, CancellationToken cancellationToken)
+    {
+        var stores = new LocalStores();
+        foreach (var cache in options.CacheExports)
+            stores.AddCacheExport(cache);
+        var imports = new List<CacheRequest>(options.CacheImports.Count);
+        foreach (var cache in options.CacheImports)
+        {
+            if (await stores.AddCacheImportAsync(cache, options.Warn, cancellationToken) is { } usable)
+                imports.Add(usable);
+        }
+        stores.CacheImports = imports;
+        foreach (var (name, directory) in options.OciLayouts)
+        {
+            if (!stores._stores.TryAdd(ContentStores.Oci(name), directory))
+                throw new ClientException($"oci store key \"{name}\" already exists");
+        }
+        foreach (var export in options.Exports)
+        {
+            if (export.LayoutDirectory.Length == 0)
+                continue;
+            if (!stores._stores.TryAdd(ContentStores.Export, export.LayoutDirectory))
+                throw new ClientException("only one output with tar=false is possible in a build");
+            Directory.CreateDirectory(export.LayoutDirectory);
+            stores._layoutDirectory = export.LayoutDirectory;
+        }
+        return stores;
+    }
+
+    /// <summary>Enters what the build made into the directories' <c>index.json</c>.</summary>
+    public async Task FinishAsync(IReadOnlyDictionary<string, string> response, CancellationToken cancellationToken)
+    {
+        if (response.TryGetValue("cache.manifest", out var manifest))
+        {
+            var descriptor = Descriptor.Parse(System.Text.Encoding.UTF8.GetBytes(manifest));
+            foreach (var (directory, tag) in _cacheExports)
+                await new OciLayout(directory).AddToIndexAsync(descriptor, [], tag, cancellationToken);
+        }
+        if (_layoutDirectory.Length > 0 && response.TryGetValue("containerimage.descriptor", out var encoded))
+        {
+            var names = response.GetValueOrDefault("image.name", "").Split(',', StringSplitOptions.RemoveEmptyEntries);
+            var references = new List<ImageReference>(names.Length);
+            foreach (var name in names)
+                references.Add(ImageReference.ParseWithDefaultTag(name));
+            await new OciLayout(_layoutDirectory).AddToIndexAsync(Descriptor.Parse(Convert.FromBase64String(encoded)), references, Latest, cancellationToken);
+        }
+    }
+
+    private void AddCacheExport(CacheRequest cache)
+    {
+        if (cache.Type == "local")
+        {
+            var directory = cache.Attributes.GetValueOrDefault("dest", "");
+            if (directory.Length == 0)
+                throw new ClientException("local cache exporter requires dest");
+            LinuxFile.MkdirAll(Path.GetFullPath(directory), 0x1ED);
+            _stores[ContentStores.Local(directory)] = directory;
+            _cacheExports.Add((directory, cache.Attributes.GetValueOrDefault("tag", "") is { Length: > 0 } tag ? tag : Latest));
+        }
+        else if (cache.Type == "registry" && cache.Attributes.GetValueOrDefault("ref", "").Length == 0)
+        {
+            throw new ClientException("registry cache exporter requires ref");
+        }
+    }
+
+    private async Task<CacheRequest?> AddCacheImportAsync(CacheRequest cache, Action<string>? warn, CancellationToken cancellationToken)
+    {
+        if (cache.Type == "registry" && cache.Attributes.GetValueOrDefault("ref", "").Length == 0)
+            throw new ClientException("registry cache importer requires ref");
+        if (cache.Type != "local")
+            return cache;
+        var directory = cache.Attributes.GetValueOrDefault("src", "");
+        if (directory.Length == 0)
+            throw new ClientException("local cache importer requires src");
+        var attributes = new Dictionary<string, string>(cache.Attributes, StringComparer.Ordinal);
+        if (attributes.GetValueOrDefault("digest", "").Length == 0)
+        {
+            var tag = attributes.GetValueOrDefault("tag", "") is { Length: > 0 } given ? given : Latest;
+            ImageIndex index;
+            try
+            {
+                if (!Directory.Exists(directory))
+                    throw new IOException($"could not lock {directory}/index.json.lock: open {directory}/index.json.lock: no such file or directory");
+                if (!File.Exists(Path.Combine(directory, "index.json")))
+                    throw new IOException($"open {directory}/index.json: no such file or directory");
+                index = await new OciLayout(directory).ReadIndexAsync(cancellationToken);
+            }
+            catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or FormatException)
+            {
+                warn?.Invoke($"local cache import at {directory} not found due to err: {failure.Message}");
+                return null;
+            }
+            var found = Find(index, OciLayout.ImageNameAnnotation, tag) ?? Find(index, OciLayout.RefNameAnnotation, tag)
+                ?? throw new ClientException("local cache importer requires either explicit digest, \"latest\" tag or custom tag on index.json");
+            attributes["digest"] = found.Digest.ToString();
+        }
+        _stores[ContentStores.Local(directory)] = directory;
+        return cache with { Attributes = attributes };
+    }
+
+    private static Descriptor? Find(ImageIndex index, string annotation, string value)
+    {
+        foreach (var manifest in index.Manifests)
+        {
+            if (manifest.Annotations.GetValueOrDefault(annotation, "") == value)
+                return manifest;
+        }
+        return null;
+    }
+}
