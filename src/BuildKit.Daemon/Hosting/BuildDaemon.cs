@@ -123,7 +123,15 @@ internal sealed class BuildDaemon : IAsyncDisposable
             CacheMounts = cacheMounts,
             Sessions = sessions,
             Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time),
-            Exporters = ExporterTypes.All(registry, sessions, storage.Refs, temporary).ToDictionary(factory => factory.Type, StringComparer.Ordinal),
+            Exporters = new ExporterServices
+            {
+                Content = storage.Content,
+                Leases = storage.Leases,
+                Registry = registry,
+                DefaultPlatform = platforms[0],
+                TemporaryDirectory = temporary,
+                Time = time,
+            }.CreateFactories(),
             Worker = worker,
             TemporaryDirectory = temporary,
             AllowedEntitlements = config.InsecureEntitlements,

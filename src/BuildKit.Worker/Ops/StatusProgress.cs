@@ -26,6 +26,9 @@ public sealed class StatusProgress
         return new StatusProgress(writer, id, now);
     }
 
+    /// <summary>As <see cref="Start"/>, but nothing is shown before the first report.</summary>
+    public static StatusProgress Later(IProgressWriter writer, string id) => new(writer, id, DateTimeOffset.UtcNow);
+
     /// <summary>Reports how far it is.</summary>
     public void Report(string name, long current, long total) =>
         _writer.Write(new ProgressStatus(_id, default, name, current, total, DateTimeOffset.UtcNow, _started, null));

@@ -74,7 +74,7 @@ public sealed class LocalSource(IClientSessions sessions, IRefStore refs, string
                     Linux.Mounts.MountAll([.. lease.Mounts.Select(Bundle.ToMountPoint)], target);
                 try
                 {
-                    var progress = StatusProgress.Start(context.Progress, $"transferring {attributes.Name}:");
+                    var progress = StatusProgress.Later(context.Progress, $"transferring {attributes.Name}:");
                     await FileSyncClient.ReceiveAsync(
                         session.Channel, attributes.Name,
                         attributes.Filter, target,
