@@ -41,7 +41,7 @@ internal static class Buildctl
 
     private static IReadOnlyList<Command> Commands() =>
     [
-        BuildCommand.Create(), DialStdioCommand.Create(),
+        DiskUsageCommand.Create(), PruneCommand.Create(), HistoryCommands.Prune(), BuildCommand.Create(), DebugCommands.Create(), DialStdioCommand.Create(),
     ];
 
     private static IReadOnlyList<Flag> GlobalFlags(string address) =>
