@@ -6,6 +6,7 @@ using BuildKit.Protocol.Control;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.Types;
+using CDIDevice = BuildKit.Protocol.Types.CDIDevice;
 
 namespace BuildKit.Cli.Commands;
 

@@ -1,0 +1,122 @@
+using System.Text.Json;
+using BuildKit.Cli;
+using BuildKit.Cli.Commands;
+using BuildKit.Cli.Progress;
+using BuildKit.Cli.Text;
+using BuildKit.Cli.Values;
+using BuildKit.Client;
+using BuildKit.Client.Progress;
+using BuildKit.Tests.Support;
+
+namespace BuildKit.Tests.Cli;
+
+public sealed class ValueTests
+{
+    [Theory]
+    [InlineData("", "EOF")]
+    [InlineData("type=image,\"name=a", "parse error on line 1, column 13: extraneous or missing \" in quoted-field")]
+    [InlineData("type=image,na\"me=a", "parse error on line 1, column 14: bare \" in non-quoted-field")]
+    [InlineData("\"a\"b", "parse error on line 1, column 3: extraneous or missing \" in quoted-field")]
+    [InlineData("type=image,name", "invalid value name")]
+    public void Broken_values_are_refused_with_the_reference_s_words(string text, string error) =>
+        Assert.Equal(error, Assert.Throws<FormatException>(() => CsvRecord.ParsePairs(text)).Message);
+
+    [Fact]
+    public void Keys_of_a_value_lose_their_case_and_quotes_protect_commas()
+    {
+        var pairs = CsvRecord.ParsePairs("Type=image,\"Name=a,B\"\n");
+        Assert.Equal("image", pairs["type"]);
+        Assert.Equal("a,B", pairs["name"]);
+    }
+
+    [Theory]
+    [InlineData("name=x", "--output requires type=<type>")]
+    [InlineData("type=local,output=x", "output=x not supported for --output, you meant dest=x?")]
+    [InlineData("type=local", "invalid output option: output: output directory is required for local exporter")]
+    [InlineData("type=oci,tar=false", "invalid output option: output: output directory is required for oci exporter")]
+    [InlineData("type=tar", "invalid output option: output: output file is required for tar exporter. refusing to write to console")]
+    [InlineData("type=tar,dest=/", "invalid output option: output: destination file is a directory")]
+    [InlineData("type=image,dest=x", "invalid output option: output: output x is not supported by image exporter")]
+    public void Outputs_that_cannot_be_are_refused(string text, string error) =>
+        Assert.Equal(error, Assert.Throws<CommandException>(() => OutputValue.Parse(text, isConsole: true, static () => Stream.Null)).Message);
+
+    [Theory]
+    [InlineData("foo", "invalid field 'foo' must be a key=value pair")]
+    [InlineData("typ=b", "unexpected key 'typ' in 'typ=b'")]
+    [InlineData("id=a,type=zzz", "unsupported secret type \"zzz\"")]
+    public void Secrets_that_cannot_be_are_refused(string text, string error) =>
+        Assert.Equal(error, Assert.Throws<CommandException>(() => SecretValue.Parse(text)).Message);
+
+    [Fact]
+    public void A_cache_without_a_type_is_a_registry_reference()
+    {
+        var warnings = new List<string>();
+        var cache = CacheValue.ParseExport("dest=x", static _ => null, warnings.Add);
+        Assert.Equal("registry", cache.Type);
+        Assert.Equal("dest=x", cache.Attributes["ref"]);
+        Assert.Equal("min", cache.Attributes["mode"]);
+        Assert.Single(warnings);
+    }
+
+    [Theory]
+    [InlineData("docker-container://c?context=x", "docker --context=x exec -i c buildctl dial-stdio")]
+    [InlineData("kube-pod://p", "kubectl --context= --namespace= exec --container= -i p -- buildctl dial-stdio")]
+    [InlineData("ssh://me@host:22/run/b.sock", "ssh -l me -p 22 -- host buildctl --addr unix:///run/b.sock dial-stdio")]
+    [InlineData("nerdctl-container://c?namespace=n", "nerdctl exec --namespace n -i c buildctl dial-stdio")]
+    public void Helper_commands_follow_from_the_address(string address, string command) =>
+        Assert.Equal(command, string.Join(' ', HelperCommand.For(DaemonAddress.Parse(address))!));
+
+    [Fact]
+    public void Sizes_and_durations_print_like_the_reference()
+    {
+        using var units = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("progress", "units.json")));
+        foreach (var size in units.RootElement.GetProperty("sizes").EnumerateArray())
+        {
+            var bytes = long.Parse(size.GetProperty("bytes").GetString()!, System.Globalization.CultureInfo.InvariantCulture);
+            // The reference breaks down at the two ends of the range.
+            if (size.GetProperty("f2").GetString()!.StartsWith('%'))
+                continue;
+            Assert.Equal(size.GetProperty("f2").GetString(), GoNumber.Bytes(bytes));
+            Assert.Equal(size.GetProperty("g").GetString(), GoNumber.ShortestBytes(bytes));
+        }
+        foreach (var duration in units.RootElement.GetProperty("durations").EnumerateArray())
+        {
+            var nanoseconds = long.Parse(duration.GetProperty("ns").GetString()!, System.Globalization.CultureInfo.InvariantCulture);
+            Assert.Equal(duration.GetProperty("text").GetString(), GoTime.Duration(nanoseconds));
+        }
+    }
+
+    [Fact]
+    public void Colours_and_their_warnings_are_the_reference_s()
+    {
+        using var colours = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("progress", "colours.json")));
+        foreach (var wish in colours.RootElement.GetProperty("cases").EnumerateArray())
+        {
+            var warnings = new List<string>();
+            var text = wish.GetProperty("BUILDKIT_COLORS").GetString()!;
+            var output = new MemoryStream();
+            var log = new Log(output, isTerminal: false, new SteppedTime(DateTimeOffset.UnixEpoch));
+            var colors = ProgressColors.FromEnvironment(name => name == "BUILDKIT_COLORS" ? text : null, log.Warn);
+            Assert.Equal(wish.GetProperty("run").GetString(), colors.Run);
+            Assert.Equal(wish.GetProperty("cancel").GetString(), colors.Cancel);
+            Assert.Equal(wish.GetProperty("error").GetString(), colors.Error);
+            Assert.Equal(wish.GetProperty("warning").GetString(), colors.Warning);
+            var lines = System.Text.RegularExpressions.Regex.Replace(System.Text.Encoding.UTF8.GetString(output.ToArray()), "time=\"[^\"]*\"", "time=\"TIME\"");
+            Assert.Equal(string.Concat(wish.GetProperty("stderr").EnumerateArray().Select(static line => line.GetString() + "\n")), lines);
+        }
+    }
+
+    [Fact]
+    public void Metadata_embeds_only_objects_with_members()
+    {
+        var response = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["image.name"] = "abcd",
+            ["b"] = Convert.ToBase64String("{\"z\":1,\"a\":\"<\"}"u8),
+            ["a"] = Convert.ToBase64String("{}"u8),
+        };
+        Assert.Equal(
+            "{\n  \"a\": \"e30=\",\n  \"b\": {\n    \"z\": 1,\n    \"a\": \"\\u003c\"\n  },\n  \"image.name\": \"abcd\"\n}",
+            System.Text.Encoding.UTF8.GetString(MetadataFile.Format(response)));
+    }
+}
