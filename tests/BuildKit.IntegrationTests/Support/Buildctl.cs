@@ -98,9 +98,9 @@ public sealed class RunningBuild : IAsyncDisposable
     }
 
     /// <summary>Exit code once it ended.</summary>
-    public async Task<int> EndAsync()
+    public async Task<int> EndAsync(TimeSpan? limit = null)
     {
-        using var timeout = new CancellationTokenSource(TimeSpan.FromMinutes(1));
+        using var timeout = new CancellationTokenSource(limit ?? TimeSpan.FromMinutes(1));
         await _process.WaitForExitAsync(timeout.Token);
         return _process.ExitCode;
     }
