@@ -22,9 +22,9 @@ public sealed class RunTests(BuildFixture fixture) : IClassFixture<BuildFixture>
     public async Task A_cache_mount_keeps_its_files_between_builds_and_out_of_the_image()
     {
         var id = Guid.NewGuid().ToString("N");
-        string Step(int run) => $"RUN --mount=type=cache,id={id},target=/cache echo {run} >> /cache/log; cat /cache/log > /out\nRUN ls /cache >> /out";
-        Assert.Equal("1\n", await OutputAsync(Step(1)));
-        Assert.Equal("1\n2\n", await OutputAsync(Step(2)));
+        string Step(int run) => $"RUN --mount=type=cache,id={id},target=/cache echo {run} >> /cache/log; cat /cache/log > /out\nRUN test ! -e /cache && echo gone >> /out";
+        Assert.Equal("1\ngone\n", await OutputAsync(Step(1)));
+        Assert.Equal("1\n2\ngone\n", await OutputAsync(Step(2)));
     }
 
     [EndToEndFact]
@@ -59,10 +59,10 @@ public sealed class RunTests(BuildFixture fixture) : IClassFixture<BuildFixture>
     [EndToEndFact]
     public async Task A_tmpfs_mount_is_empty_memory_of_the_given_size()
     {
-        var output = await OutputAsync("RUN --mount=type=tmpfs,target=/mem,size=4m grep ' /mem ' /proc/mounts > /out; ls /mem >> /out; dd if=/dev/zero of=/mem/big bs=1M count=8 || echo full >> /out\nRUN ls /mem >> /out");
+        var output = await OutputAsync("RUN --mount=type=tmpfs,target=/mem,size=4m grep ' /mem ' /proc/mounts > /out; ls /mem >> /out; dd if=/dev/zero of=/mem/big bs=1M count=8 || echo full >> /out\nRUN test ! -e /mem && echo gone >> /out");
         Assert.StartsWith("tmpfs /mem tmpfs ", output, StringComparison.Ordinal);
         Assert.Contains("size=4096k", output, StringComparison.Ordinal);
-        Assert.EndsWith("\nfull\n", output, StringComparison.Ordinal);
+        Assert.EndsWith("\nfull\ngone\n", output, StringComparison.Ordinal);
     }
 
     [EndToEndFact]
