@@ -11,6 +11,7 @@ public sealed class BadInputTests(BuildFixture fixture) : IClassFixture<BuildFix
     private async Task<string> FailAsync(ContextDirectory context, params string[] arguments)
     {
         var failed = (await Client.BuildPlainAsync(context, arguments)).Failed();
+        Assert.InRange(failed.Errors.Split('\n').Count(line => line.StartsWith("Dockerfile:", StringComparison.Ordinal)), 0, 1);
         await AssertWorksAsync(Client, fixture.Base);
         return failed.Errors;
     }
