@@ -17,6 +17,7 @@ internal static class ErrorMapper
     public static RpcException Map(Exception exception)
     {
         var details = new List<Any>();
+        var sources = new HashSet<string>(StringComparer.Ordinal);
         StatusCode? code = null;
         Protocol.Pb.Definition? definition = null;
         for (Exception? e = exception; e is not null; e = e.InnerException)
@@ -43,13 +44,13 @@ internal static class ErrorMapper
                     break;
                 case FrontendSourceException located:
                     foreach (var source in located.Sources)
-                        details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Source { Info = source.Info, Ranges = { source.Ranges.Select(Frontends.SourceRanges.ToMessage) } }));
+                        AddSource(details, sources, source.Info, source.Ranges.Select(Frontends.SourceRanges.ToMessage));
                     break;
                 case SourcedException sourced:
                     definition ??= sourced.Definition;
                     break;
                 case VertexException vertex:
-                    AddVertex(details, vertex, definition);
+                    AddVertex(details, sources, vertex, definition);
                     break;
                 case ProcessException { ExitCode: { } exitCode }:
                     details.Add(TypedErrors.Encode(new Protocol.Gateway.ExitMessage { Code = (uint)exitCode }));
@@ -69,7 +70,7 @@ internal static class ErrorMapper
         return new RpcException(code ?? StatusCode.Unknown, text, details, exception);
     }
 
-    private static void AddVertex(List<Any> details, VertexException vertex, Protocol.Pb.Definition? definition)
+    private static void AddVertex(List<Any> details, HashSet<string> sources, VertexException vertex, Protocol.Pb.Definition? definition)
     {
         var sent = vertex.Operation is LlbVertex llb ? llb.SentDigest : vertex.Vertex;
         details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Vertex { Digest = sent.ToString() }));
@@ -79,6 +80,14 @@ internal static class ErrorMapper
             return;
         foreach (var location in locations.Locations_)
             if (location.SourceIndex >= 0 && location.SourceIndex < source.Infos.Count)
-                details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Source { Info = source.Infos[location.SourceIndex], Ranges = { location.Ranges } }));
+                AddSource(details, sources, source.Infos[location.SourceIndex], location.Ranges);
+    }
+
+    /// <summary>The same lines of a file are named once, however many layers of the error know them.</summary>
+    private static void AddSource(List<Any> details, HashSet<string> sources, Protocol.Pb.SourceInfo? info, IEnumerable<Protocol.Pb.Range> ranges)
+    {
+        var source = new Protocol.ErrDefs.Source { Info = info, Ranges = { ranges } };
+        if (sources.Add($"{info?.Filename}\0{source.Ranges}"))
+            details.Add(TypedErrors.Encode(source));
     }
 }

@@ -56,8 +56,15 @@ internal sealed class DockerfileClient(
                 throw new NonImageSourceException(reference, source.Identifier);
             reference = source.Identifier[ImageScheme.Length..];
         }
-        var (resolved, digest, config) = await build.ResolveImageAsync(reference, query.Platform, query.LogName, cancellationToken);
-        return new FrontendImageConfig(resolved, digest, config);
+        try
+        {
+            var (resolved, digest, config) = await build.ResolveImageAsync(reference, query.Platform, query.LogName, cancellationToken);
+            return new FrontendImageConfig(resolved, digest, config);
+        }
+        catch (Exception error) when (error is not OperationCanceledException)
+        {
+            throw new InvalidOperationException($"failed to resolve source metadata for {ImageReference.ParseWithDefaultTag(reference)}: {error.Message}", error);
+        }
     }
 
     /// <inheritdoc/>

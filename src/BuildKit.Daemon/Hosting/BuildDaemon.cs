@@ -108,7 +108,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
         var slots = new WorkerSlots(config.Worker.MaxParallelism);
         Own(new Disposing(slots));
         IReadOnlyList<ISource> sources = [new ImageSource(images, storage.Refs), new LocalSource(sessions, storage.Refs, temporary)];
-        var operations = new OperationFactory(environment, sources, new ContentHasher(new ContentChecksum(temporary)), workerId, slots, temporary);
+        var operations = new OperationFactory(environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary);
         var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()));
 
         var diskSize = FileSystemStatistics.Of(config.Root).TotalBytes;

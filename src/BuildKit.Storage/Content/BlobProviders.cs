@@ -64,7 +64,20 @@ public static class BlobCopy
         {
             return false;
         }
+        catch (BlobVerificationException error)
+        {
+            throw new BlobVerificationException($"failed commit on ref \"{IngestName(descriptor)}\": {error.Message}");
+        }
     }
+
+    // As errors of other clients name what was being stored.
+    private static string IngestName(Descriptor descriptor) => descriptor.MediaType switch
+    {
+        MediaTypes.OciIndex or MediaTypes.DockerManifestList => "index-",
+        MediaTypes.OciManifest or MediaTypes.DockerManifest => "manifest-",
+        MediaTypes.OciConfig or MediaTypes.DockerConfig => "config-",
+        _ => "layer-",
+    } + descriptor.Digest;
 
     // Touches the blob, so that a collection leaves it to its new user.
     private static async ValueTask<bool> IsHereAsync(

@@ -6,7 +6,7 @@ using BuildKit.Worker.Ops.Digests;
 namespace BuildKit.Worker.Ops;
 
 /// <summary>Content digests of inputs from the storage's checksums.</summary>
-public sealed class ContentHasher(ContentChecksum checksums) : IContentHasher
+public sealed class ContentHasher(ContentChecksum checksums, string workerId) : IContentHasher
 {
     /// <inheritdoc/>
     public async Task<Digest> ComputeAsync(IImmutableRef? reference, IReadOnlyList<ContentSelector> selectors, CancellationToken cancellationToken)
@@ -29,7 +29,7 @@ public sealed class ContentHasher(ContentChecksum checksums) : IContentHasher
             }
             catch (ContentNotFoundException exception)
             {
-                throw new ContentNotFoundException($"failed to calculate checksum of ref {reference?.Id ?? "unknown"}: {exception.Message}");
+                throw new ContentNotFoundException($"failed to calculate checksum of ref {workerId}::{reference?.Id}: {exception.Message}");
             }
         }
         return Digest.Sha256(string.Join('\0', digests));

@@ -9,17 +9,19 @@ public sealed class OutputTests(BuildFixture fixture) : IClassFixture<BuildFixtu
 {
     private Buildctl Client => fixture.Client;
 
+    /// <summary>Steps of its own for each test: a layer once exported with a compression keeps it.</summary>
     private ContextDirectory Context() => new ContextDirectory($"""
         FROM {fixture.Base} AS build
         COPY source.txt /src/
         RUN tr a-z A-Z < /src/source.txt > /result.txt && chmod 640 /result.txt
+        RUN echo {Guid.NewGuid():N} > /unique
         FROM {fixture.Base} AS test
         COPY --from=build /result.txt /
         RUN grep -q HELLO /result.txt && echo passed > /report
         FROM {fixture.Base}
         LABEL team=build
         ENV MODE=final
-        COPY --from=build --chown=1000:1001 /result.txt /app/
+        COPY --from=build --chown=1000:1001 /result.txt /unique /app/
         COPY --from=test /report /app/
         RUN ln -s result.txt /app/link
         USER app
@@ -164,10 +166,11 @@ public sealed class OutputTests(BuildFixture fixture) : IClassFixture<BuildFixtu
         using var context = Context();
         using var temp = new TempDirectory();
         (await Client.BuildAsync(context, "--output", $"type=docker,dest={temp.Path}/d.tar,name=example.com/team/app:v1")).Succeeded();
+        await File.WriteAllTextAsync($"{temp.Path}/daemon.json", "{}");
         using var dockerd = Programs.Start("dockerd",
         [
             "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs", "--data-root", $"{temp.Path}/data", "--exec-root", $"{temp.Path}/exec",
-            "--host", $"unix://{temp.Path}/d.sock", "--pidfile", $"{temp.Path}/pid", "--config-file", "/dev/null",
+            "--host", $"unix://{temp.Path}/d.sock", "--pidfile", $"{temp.Path}/pid", "--config-file", $"{temp.Path}/daemon.json",
         ]);
         var log = dockerd.StandardError.ReadToEndAsync();
         try

@@ -84,11 +84,16 @@ public sealed class RunningBuild : IAsyncDisposable
         var since = Stopwatch.StartNew();
         while (!Output.Contains(text, StringComparison.Ordinal))
         {
+            if (_process.HasExited)
+                await _process.WaitForExitAsync(); // and all it wrote has arrived
             Assert.True(!_process.HasExited || Output.Contains(text, StringComparison.Ordinal), $"ended with {(_process.HasExited ? _process.ExitCode : 0)} before it wrote \"{text}\":\n{Output}");
             Assert.True(since.Elapsed < TimeSpan.FromMinutes(1), $"did not write \"{text}\":\n{Output}");
             await Task.Delay(20);
         }
     }
+
+    /// <summary>Whether it has not ended.</summary>
+    public bool IsRunning => !_process.HasExited;
 
     /// <summary>Sends SIGINT, as Ctrl-C does.</summary>
     public async Task InterruptAsync()

@@ -104,7 +104,7 @@ public sealed class DaemonProcess : IAsyncDisposable
     }
 
     /// <summary>Mount points below the daemon's root.</summary>
-    public IReadOnlyList<string> MountsBelowRoot() => [.. MountTable.Below(Root).Select(m => m.MountPoint)];
+    public IReadOnlyList<string> MountsBelowRoot() => [.. MountTable.Below(Root).Select(m => m.MountPoint).Where(path => path != Root)];
 
     public async ValueTask DisposeAsync()
     {
