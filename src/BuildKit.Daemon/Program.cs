@@ -66,6 +66,8 @@ internal static class Buildkitd
             .AddFilter("Microsoft", LogLevel.Warning)
             .AddProvider(new DaemonLog(level, config.LogFormat == "json", Console.Error)));
         var log = logging.CreateLogger("buildkitd");
+        if (config.OtelSocketIsChosen)
+            log.LogWarning("the OTEL socket path has no effect: steps are not traced by this version");
         LinuxFile.MkdirAll(config.Root, Convert.ToUInt32("700", 8));
         using var instance = InstanceLock.Take(config.Root);
 

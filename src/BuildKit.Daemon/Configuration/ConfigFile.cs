@@ -67,7 +67,11 @@ public static class ConfigFile
         if (root.Table("cdi") is { } cdi)
         {
             cdi.Bool("disabled", v => config.CdiDisabled = v);
-            cdi.Strings("specDirs", v => config.CdiSpecDirs = v);
+            cdi.Strings("specDirs", v =>
+            {
+                config.CdiSpecDirs = v;
+                config.WithoutFeature.Add("cdi.specDirs");
+            });
             cdi.Strings("autoAllowed", v => config.CdiAutoAllowed = v);
         }
         if (root.Table("dns") is { } dns)
@@ -80,23 +84,44 @@ public static class ConfigFile
         }
         if (root.Table("history") is { } history)
         {
-            history.Duration("maxAge", v => config.HistoryMaxAge = v);
-            history.Int("maxEntries", v => config.HistoryMaxEntries = v);
+            history.Duration("maxAge", v =>
+            {
+                config.HistoryMaxAge = v;
+                config.WithoutFeature.Add("history.maxAge");
+            });
+            history.Int("maxEntries", v =>
+            {
+                config.HistoryMaxEntries = v;
+                config.WithoutFeature.Add("history.maxEntries");
+            });
         }
-        root.Table("system")?.Duration("platformsCacheMaxAge", v => config.PlatformsCacheMaxAge = v);
+        root.Table("system")?.Duration("platformsCacheMaxAge", v =>
+        {
+            config.PlatformsCacheMaxAge = v;
+            config.WithoutFeature.Add("system.platformsCacheMaxAge");
+        });
         if (root.Table("frontend") is { } frontend)
         {
             frontend.Table("dockerfile.v0")?.Bool("enabled", v => config.DockerfileFrontend = v);
             if (frontend.Table("gateway.v0") is { } gateway)
             {
                 gateway.Bool("enabled", v => config.GatewayFrontend = v);
-                gateway.Strings("allowedRepositories", v => config.GatewayAllowedRepositories = v);
+                gateway.Strings("allowedRepositories", v =>
+                {
+                    config.GatewayAllowedRepositories = v;
+                    config.WithoutFeature.Add("frontend.\"gateway.v0\".allowedRepositories");
+                });
             }
         }
         if (root.Table("registry") is { } registries)
             foreach (var host in registries.Keys)
                 if (registries.Table(host) is { } registry)
                     config.Registries[host] = Registry(registry);
+        root.Table("worker")?.Table("containerd")?.Bool("enabled", v =>
+        {
+            if (v)
+                config.WithoutFeature.Add("worker.containerd.enabled=true");
+        });
         if (root.Table("worker")?.Table("oci") is { } worker)
             Worker(worker, config);
     }

@@ -38,6 +38,9 @@ public sealed record DaemonConfig
 
     public string OtelSocketPath { get; set; } = "";
 
+    /// <summary>The path was named rather than left to the default.</summary>
+    public bool OtelSocketIsChosen { get; set; }
+
     public bool CdiDisabled { get; set; }
 
     public IReadOnlyList<string> CdiSpecDirs { get; set; } = ["/etc/cdi", "/var/run/cdi", "/etc/buildkit/cdi"];
@@ -67,6 +70,9 @@ public sealed record DaemonConfig
     public bool Rootless { get; set; }
 
     public OciWorkerSettings Worker { get; } = new();
+
+    /// <summary>Settings that were made although their feature is not there, by the names they were made with.</summary>
+    public ISet<string> WithoutFeature { get; } = new SortedSet<string>(StringComparer.Ordinal);
 }
 
 /// <summary>One <c>[registry."host"]</c>.</summary>

@@ -83,7 +83,8 @@ public static class DaemonFlags
             config.Root = paths.Root;
         if (config.Addresses.Count == 0)
             config.Addresses = ["unix://" + paths.Socket];
-        if (config.OtelSocketPath.Length == 0)
+        config.OtelSocketIsChosen = config.OtelSocketPath.Length > 0;
+        if (!config.OtelSocketIsChosen)
             config.OtelSocketPath = paths.OtelSocket;
         config.Root = Path.GetFullPath(config.Root);
         return config;
@@ -108,7 +109,15 @@ public static class DaemonFlags
         List("allow-insecure-entitlement", v => config.InsecureEntitlements = v);
         Text("otel-socket-path", v => config.OtelSocketPath = v);
         Bool("cdi-disabled", v => config.CdiDisabled = v);
-        List("cdi-spec-dir", v => config.CdiSpecDirs = v);
+        List("cdi-spec-dir", v =>
+        {
+            config.CdiSpecDirs = v;
+            config.WithoutFeature.Add("--cdi-spec-dir");
+        });
+        if (GoBool.TryParse(values.String("containerd-worker"), out var containerd) && containerd)
+            config.WithoutFeature.Add("--containerd-worker=true");
+        foreach (var flag in All.Where(flag => flag.Name.StartsWith("profile-", StringComparison.Ordinal) && values.IsSet(flag.Name)))
+            config.WithoutFeature.Add("--" + flag.Name);
         Text("oci-worker", v => worker.Enabled = v == "auto" ? null
             : GoBool.TryParse(v, out var on) ? on : throw new ConfigException($"invalid value \"{v}\" for oci-worker: expected true, false or auto"));
         List("oci-worker-labels", v =>

@@ -17,6 +17,8 @@ public static class UnsupportedSettings
         Check(config.DebugAddress.Length > 0, "debugAddress (--debugaddr)", "leave it empty");
         Check(config.CdiAutoAllowed.Count > 0, "cdi.autoAllowed", "leave it empty");
         Check(worker.Enabled == false, "worker.oci.enabled=false (--oci-worker=false)", "the OCI worker is the only one there is");
+        foreach (var setting in config.WithoutFeature)
+            Check(isSet: true, setting, "leave it out");
         if (worker.NoProcessSandbox && !config.Rootless)
             throw new ConfigException("can't enable NoProcessSandbox without Rootless");
         foreach (var entitlement in config.InsecureEntitlements)
