@@ -88,7 +88,11 @@ public static unsafe class LinuxDirectory
     public static void RemoveTree(string path) => RemoveTree(LinuxFile.Cwd, path);
 
     /// <summary>Disk usage of a tree, its root included: bytes (<c>st_blocks*512</c>) and number of unique inodes.</summary>
-    public static (long Bytes, long Inodes) Usage(string path, CancellationToken cancellationToken)
+    public static (long Bytes, long Inodes) Usage(string path, CancellationToken cancellationToken) =>
+        Usage(path, new HashSet<(ulong Device, ulong Inode)>(), cancellationToken);
+
+    /// <summary>Disk usage of a tree without the files whose inodes are given: those belong to another one.</summary>
+    public static (long Bytes, long Inodes) Usage(string path, IReadOnlySet<(ulong Device, ulong Inode)> others, CancellationToken cancellationToken)
     {
         var seen = new HashSet<(ulong Device, ulong Inode)>();
         long bytes = 0;
@@ -101,7 +105,7 @@ public static unsafe class LinuxDirectory
         void Add(SafeFileHandle dir, string name, in FileStat stat)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            if (stat.Links > 1 && !stat.IsDirectory && !seen.Add((stat.Device, stat.Inode)))
+            if (stat.Links > 1 && !stat.IsDirectory && (others.Contains((stat.Device, stat.Inode)) || !seen.Add((stat.Device, stat.Inode))))
                 return;
             inodes++;
             bytes += stat.Blocks * 512;

@@ -102,7 +102,7 @@ internal static class WorkersCommand
         table.Add("");
     }
 
-    private static void AddDevice(Table table, CDIDevice device)
+    private static void AddDevice(Table table, Protocol.Types.CDIDevice device)
     {
         table.Add($"\tName:\t{device.Name}");
         if (device.OnDemand)
@@ -152,7 +152,7 @@ internal static class WorkersCommand
         ("MinFreeSpace", "minFreeSpace", TemplateValue.Of(policy.MinFreeSpace)),
     ]);
 
-    private static TemplateValue Value(CDIDevice device) => new TemplateValue.Members(
+    private static TemplateValue Value(Protocol.Types.CDIDevice device) => new TemplateValue.Members(
     [
         ("Name", "name", TemplateValue.Of(device.Name)),
         ("AutoAllow", "autoAllow", TemplateValue.Of(device.AutoAllow)),

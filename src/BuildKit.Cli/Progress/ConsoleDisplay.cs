@@ -92,6 +92,8 @@ internal sealed class ConsoleDisplay : IProgressDisplay
     private void Draw(bool isFinal)
     {
         var rows = new List<Row>();
+        var begin = _model.Now;
+        begin = _model.Begin ?? begin;
         foreach (var vertex in _model.Started)
             rows.AddRange(RowsOf(vertex));
         var hidden = OpenWindows(rows);
@@ -101,11 +103,10 @@ internal sealed class ConsoleDisplay : IProgressDisplay
         var up = string.Concat(Enumerable.Repeat("\e[1A", _lineCount + 1));
         Write(up + (_isRepeated ? "" : "\e[1B") + "\e[0G\e[?25l");
         _isRepeated = true;
-        DrawHeader(isFinal);
-        var now = _model.Now;
+        DrawHeader(begin, isFinal);
         var lines = 0;
         foreach (var row in rows)
-            lines += DrawRow(row, now);
+            lines += DrawRow(row);
         if (_lineCount > lines)
         {
             for (var i = lines; i < _lineCount; i++)
@@ -116,7 +117,7 @@ internal sealed class ConsoleDisplay : IProgressDisplay
         Write("\e[?25h");
     }
 
-    private void DrawHeader(bool isFinal)
+    private void DrawHeader(long begin, bool isFinal)
     {
         var total = 0;
         var completed = 0;
@@ -128,8 +129,7 @@ internal sealed class ConsoleDisplay : IProgressDisplay
             if (vertex.IsCompleted)
                 completed++;
         }
-        var now = _model.Now;
-        var seconds = GoNumber.Fixed(GoNumber.Seconds(now - (_model.Begin ?? now)), 1);
+        var seconds = GoNumber.Fixed(GoNumber.Seconds(_model.Now - begin), 1);
         var ending = isFinal && completed > 0 && completed == total ? "FINISHED" : "";
         var text = string.Create(CultureInfo.InvariantCulture, $"[+] {_options.Phase} {seconds}s ({completed}/{total}) {ending}");
         var right = _options.ConsoleDescription;
@@ -138,13 +138,13 @@ internal sealed class ConsoleDisplay : IProgressDisplay
         Write($" {right}\n");
     }
 
-    private int DrawRow(Row row, long now)
+    private int DrawRow(Row row)
     {
         if (row.Intervals.Count == 0)
             return 0;
         double seconds = 0;
         foreach (var interval in row.Intervals)
-            seconds += GoNumber.Seconds(interval.Length(now));
+            seconds += GoNumber.Seconds((interval.Stop ?? _model.Now) - interval.Start);
         var timer = $" {GoNumber.Fixed(seconds < 0.05 ? 0 : seconds, 1)}s\n";
         var left = _width - Prefix.Length - timer.Length - 1;
         var showsStatus = row.Status.Length > 0 && left + row.Status.Length > 20;

@@ -11,12 +11,14 @@ internal static class SourceSnippets
     private const string SourceType = "github.com/moby/buildkit/errdefs.Source+json";
     private const string Rule = "--------------------\n";
 
-    /// <summary>Writes an excerpt for every source among the details of an error.</summary>
+    /// <summary>Writes an excerpt for every source among the details of an error, each once: an error that went through
+    /// the client and back names its source at every turn.</summary>
     public static void Write(RpcException answer, Stream output)
     {
+        var written = new HashSet<Google.Protobuf.ByteString>();
         foreach (var detail in answer.Details)
         {
-            if (detail.TypeUrl == SourceType)
+            if (detail.TypeUrl == SourceType && written.Add(detail.Value))
                 Write(detail.Value.Memory, output);
         }
     }
@@ -52,7 +54,7 @@ internal static class SourceSnippets
 
     private static void Write(string fileName, byte[] data, List<(int Start, int End)> ranges, Stream output)
     {
-        if (data.Length == 0 || ranges.Count == 0)
+        if (ranges.Count == 0)
             return;
         var lines = new List<ReadOnlyMemory<byte>>();
         for (var rest = data.AsMemory(); ;)

@@ -84,6 +84,8 @@ public static class ConfigFile
         }
         if (root.Table("history") is { } history)
         {
+            // The defaults hold only without the section: what it leaves out is zero.
+            (config.HistoryMaxAge, config.HistoryMaxEntries) = (TimeSpan.Zero, 0);
             history.Duration("maxAge", v =>
             {
                 config.HistoryMaxAge = v;

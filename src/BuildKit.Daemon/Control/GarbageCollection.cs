@@ -17,11 +17,9 @@ internal sealed class GarbageCollection(
     private readonly CancellationTokenSource _stop = new();
     private Task _loop = Task.CompletedTask;
 
-    /// <summary>Starts collecting by the rules.</summary>
+    /// <summary>Starts collecting by the rules, after keys whose results did not survive the last daemon were dropped.</summary>
     public void Start()
     {
-        if (rules.Count == 0)
-            return;
         _loop = LoopAsync();
         Request();
     }
@@ -69,7 +67,9 @@ internal sealed class GarbageCollection(
     {
         try
         {
-            while (true)
+            await Task.Delay(Delay, time, _stop.Token);
+            keys.ReleaseUnreferenced(_stop.Token);
+            while (rules.Count > 0)
             {
                 await _wanted.WaitAsync(_stop.Token);
                 await Task.Delay(Delay, time, _stop.Token);

@@ -82,7 +82,6 @@ internal sealed class SingleFlight<T>
             run.Result.SetException(error);
         _ = run.Result.Task.Exception;
         run.Ended.SetResult();
-        run.Cancellation.Dispose();
     }
 
     private sealed class Run
@@ -91,6 +90,10 @@ internal sealed class SingleFlight<T>
 
         public TaskCompletionSource Ended { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
+        /// <summary>
+        /// Never disposed: the last caller may cancel while the work ends by itself. Without a timer or a wait handle
+        /// there is nothing to free.
+        /// </summary>
         public CancellationTokenSource Cancellation { get; } = new();
 
         public int Callers { get; set; }

@@ -40,6 +40,11 @@ public sealed class ContentTree
         return tree;
     }
 
+    /// <summary>Computes the digests of all directories of a transferred tree, so that they are saved with it.</summary>
+    public async ValueTask CompleteAsync(CancellationToken cancellationToken) =>
+        await DigestAsync(
+            _root, "", new DiskAccess(static () => throw new InvalidOperationException("content of a transferred tree is not complete")), cancellationToken).ConfigureAwait(false);
+
     /// <summary>The bytes to keep; clears <see cref="IsDirty"/>.</summary>
     public byte[] Save()
     {

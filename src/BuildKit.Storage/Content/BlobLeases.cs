@@ -38,12 +38,14 @@ public sealed class BlobLeases(SqliteDatabase database)
         return new TemporaryLease(this, digests);
     }
 
-    internal HashSet<Digest> Held()
+    /// <summary>Runs a transaction with what is leased; nothing is leased while it runs.</summary>
+    internal T Exclude<T>(Func<SqliteConnection, IEnumerable<Digest>, T> transaction)
     {
-        var held = database.Read(c => c.Query("SELECT DISTINCT digest FROM leases", static row => Digest.Unchecked(row.String(0)))).ToHashSet();
         lock (_temporary)
-            held.UnionWith(_temporary.Keys);
-        return held;
+        {
+            return database.Write(c => transaction(
+                c, c.Query("SELECT DISTINCT digest FROM leases", static row => Digest.Unchecked(row.String(0))).Concat(_temporary.Keys)));
+        }
     }
 
     private void Drop(IReadOnlyList<Digest> digests)

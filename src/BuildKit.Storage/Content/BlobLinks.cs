@@ -10,8 +10,9 @@ internal sealed class BlobLinks(FileContentStore content)
 {
     public const string Uncompressed = "containerd.io/uncompressed";
     private const string LinkPrefix = "containerd.io/gc.ref.content.blob-";
-    private const string ReferencePrefix = "containerd.io/gc.ref.content";
+    internal const string ReferencePrefix = "containerd.io/gc.ref.content";
     private const string AnnotationPrefix = "buildkit.io/blob/annotation.";
+    private const string SourcePrefix = "containerd.io/distribution.source.";
     private const string MediaTypeLabel = "buildkit.io/blob/mediatype";
 
     private static readonly string[] KeptAnnotations =
@@ -68,6 +69,38 @@ internal sealed class BlobLinks(FileContentStore content)
                 found.Add(descriptor);
         }, cancellationToken);
         return found;
+    }
+
+    /// <summary>Where a blob can be mounted from: label by registry host, a sorted list of repositories (spec 07).</summary>
+    public async ValueTask<Dictionary<string, string>> SourcesAsync(Digest digest, CancellationToken cancellationToken) =>
+        (await content.GetInfoAsync(digest, cancellationToken))?.Labels
+            .Where(l => l.Key.StartsWith(SourcePrefix, StringComparison.Ordinal))
+            .ToDictionary(l => l.Key, l => l.Value, StringComparer.Ordinal) ?? [];
+
+    /// <summary>Adds repositories a blob came from; nothing happens when it is not here.</summary>
+    public async ValueTask AddSourcesAsync(Digest digest, IReadOnlyDictionary<string, string> sources, CancellationToken cancellationToken)
+    {
+        var known = await SourcesAsync(digest, cancellationToken);
+        var added = new Dictionary<string, string>(StringComparer.Ordinal);
+        foreach (var (key, repositories) in sources)
+        {
+            var before = known.GetValueOrDefault(key, "");
+            var all = before.Split(',').Concat(repositories.Split(',')).Where(r => r.Length > 0).Distinct(StringComparer.Ordinal).Order(StringComparer.Ordinal);
+            var joined = string.Join(',', all);
+            if (joined != before)
+                added[key] = joined;
+        }
+
+        if (added.Count == 0)
+            return;
+        try
+        {
+            await content.UpdateLabelsAsync(digest, added, cancellationToken);
+        }
+        catch (BlobNotFoundException)
+        {
+            // Not fetched yet, or gone: the labels are written when it comes.
+        }
     }
 
     /// <summary>Everything that is kept by some blobs, themselves included.</summary>

@@ -22,15 +22,25 @@ public static class BlobCopy
         this IContentStore store, IBlobProvider provider, Descriptor descriptor, string reference,
         IReadOnlyDictionary<string, string> labels, Action<long>? progress, CancellationToken cancellationToken)
     {
+        if (!await TryFetchAsync(store, provider, descriptor, reference, labels, progress, mayResume: true, cancellationToken))
+            await TryFetchAsync(store, provider, descriptor, reference, labels, progress, mayResume: false, cancellationToken);
+    }
+
+    // False when what was resumed proved wrong.
+    private static async Task<bool> TryFetchAsync(
+        IContentStore store, IBlobProvider provider, Descriptor descriptor, string reference,
+        IReadOnlyDictionary<string, string> labels, Action<long>? progress, bool mayResume, CancellationToken cancellationToken)
+    {
         await using var writer = await store.OpenWriterAsync(reference, cancellationToken);
-        if (await store.GetInfoAsync(descriptor.Digest, cancellationToken) is not null)
+        if (await IsHereAsync(store, descriptor.Digest, labels, cancellationToken))
         {
             await writer.AbortAsync();
-            return;
+            return true;
         }
 
-        if (writer.Offset > descriptor.Size)
+        if (!mayResume || writer.Offset > descriptor.Size)
             await writer.TruncateAsync(cancellationToken);
+        var resumed = writer.Offset > 0;
         var buffer = new byte[BufferSize];
         if (writer.Offset < descriptor.Size || descriptor.Size == 0)
         {
@@ -45,6 +55,32 @@ public static class BlobCopy
             }
         }
 
-        await writer.CommitAsync(descriptor.Size, descriptor.Digest, labels, cancellationToken);
+        try
+        {
+            await writer.CommitAsync(descriptor.Size, descriptor.Digest, labels, cancellationToken);
+            return true;
+        }
+        catch (BlobVerificationException) when (resumed)
+        {
+            return false;
+        }
+    }
+
+    // Touches the blob, so that a collection leaves it to its new user.
+    private static async ValueTask<bool> IsHereAsync(
+        IContentStore store, Digest digest, IReadOnlyDictionary<string, string> labels, CancellationToken cancellationToken)
+    {
+        if (await store.GetInfoAsync(digest, cancellationToken) is not { } info)
+            return false;
+        try
+        {
+            var missing = labels.Where(label => !info.Labels.ContainsKey(label.Key)).ToDictionary(label => label.Key, label => label.Value, StringComparer.Ordinal);
+            await store.UpdateLabelsAsync(digest, missing, cancellationToken);
+            return true;
+        }
+        catch (BlobNotFoundException)
+        {
+            return false;
+        }
     }
 }

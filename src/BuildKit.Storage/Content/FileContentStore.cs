@@ -158,6 +158,16 @@ public sealed class FileContentStore : IContentStore
         return ValueTask.CompletedTask;
     }
 
+    /// <summary>Deletes the files of those blobs whose rows <paramref name="forget"/> deleted. No blob appears meanwhile.</summary>
+    internal void Collect(Func<IReadOnlyList<Digest>> forget)
+    {
+        lock (_naming)
+        {
+            foreach (var digest in forget())
+                File.Delete(PathOf(digest));
+        }
+    }
+
     /// <inheritdoc/>
     public async IAsyncEnumerable<BlobInfo> ListAsync([EnumeratorCancellation] CancellationToken cancellationToken)
     {

@@ -16,16 +16,26 @@ public static class MergeApply
     /// <param name="target">Mounts of the active snapshot to change; of an overlay the upper directory is changed, which must not be mounted.</param>
     /// <param name="options">How changes are found.</param>
     /// <param name="cancellationToken">Stops between files; the target is then to be thrown away.</param>
+    public static Task ApplyAsync(
+        IReadOnlyList<MountSpec>? lower, IReadOnlyList<MountSpec> upper, IReadOnlyList<MountSpec> target, LayerDiffOptions options, CancellationToken cancellationToken) =>
+        ApplyAsync(lower, upper, target, options, [], cancellationToken);
+
+    /// <summary>Applies the changes from lower to upper and notes which files are shared with their source.</summary>
+    /// <param name="lower">Mounts of the lower tree; null or none for nothing.</param>
+    /// <param name="upper">Mounts of the upper tree.</param>
+    /// <param name="target">Mounts of the active snapshot to change.</param>
+    /// <param name="options">How changes are found.</param>
+    /// <param name="shared">Gets the inodes that were linked from the source instead of copied.</param>
+    /// <param name="cancellationToken">Stops between files; the target is then to be thrown away.</param>
     public static async Task ApplyAsync(
-        IReadOnlyList<MountSpec>? lower, IReadOnlyList<MountSpec> upper, IReadOnlyList<MountSpec> target, LayerDiffOptions options, CancellationToken cancellationToken)
+        IReadOnlyList<MountSpec>? lower, IReadOnlyList<MountSpec> upper, IReadOnlyList<MountSpec> target, LayerDiffOptions options,
+        HashSet<(ulong Device, ulong Inode)> shared, CancellationToken cancellationToken)
     {
-        var directory = target is [{ Type: "overlay" } overlay]
-            ? overlay.Options.FirstOrDefault(o => o.StartsWith("upperdir=", StringComparison.Ordinal))?["upperdir=".Length..]
-            : null;
+        var directory = UpperDirectory(target);
         IReadOnlyList<string>? below = directory is null ? null : [.. (OverlayLayers.Of(target) ?? []).SkipLast(1).Reverse()];
         await using var tree = directory is null ? MountedTree.Open(target, readOnly: false, options.TempDirectory) : null;
         var userXattr = target is [var only] && only.Options.Contains("userxattr");
-        using var merger = new Merger(directory ?? tree!.Root, below, userXattr);
+        using var merger = new Merger(directory ?? tree!.Root, below, userXattr, shared);
         await LayerDiff.ChangesAsync(lower, upper, options, root =>
         {
             merger.Source = root;
@@ -34,7 +44,20 @@ public static class MergeApply
         merger.SetDirectoryTimes();
     }
 
-    private sealed class Merger(string target, IReadOnlyList<string>? below, bool userXattr) : IDisposable
+    /// <summary>Bytes and inodes a merged snapshot takes by itself; files linked from other snapshots count nothing (spec 06 §1.5).</summary>
+    /// <param name="target">Mounts of the active snapshot.</param>
+    /// <param name="shared">The inodes noted by the applications onto it.</param>
+    /// <param name="cancellationToken">Stops the walk.</param>
+    public static (long Bytes, long Inodes) UsageOf(
+        IReadOnlyList<MountSpec> target, IReadOnlySet<(ulong Device, ulong Inode)> shared, CancellationToken cancellationToken) =>
+        LinuxDirectory.Usage(UpperDirectory(target) ?? MountedTree.BindSource(target) ?? throw new ArgumentException("no directory of its own", nameof(target)), shared, cancellationToken);
+
+    private static string? UpperDirectory(IReadOnlyList<MountSpec> target) => target is [{ Type: not "bind" } overlay]
+        ? overlay.Options.FirstOrDefault(o => o.StartsWith("upperdir=", StringComparison.Ordinal))?["upperdir=".Length..]
+        : null;
+
+    private sealed class Merger(
+        string target, IReadOnlyList<string>? below, bool userXattr, HashSet<(ulong Device, ulong Inode)> shared) : IDisposable
     {
         private readonly SafeFileHandle _target = LinuxFile.OpenDirectory(target);
         private readonly List<SafeFileHandle> _below = [.. (below ?? []).Select(LinuxFile.OpenDirectory)];
@@ -121,6 +144,7 @@ public static class MergeApply
                 switch (LinuxFile.TryLink(Source, path, _target, path))
                 {
                     case Errno.None:
+                        shared.Add(inode);
                         return;
                     case Errno.EXDEV or Errno.EMLINK or Errno.EPERM or Errno.EOPNOTSUPP:
                         break;

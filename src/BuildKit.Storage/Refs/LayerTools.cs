@@ -1,3 +1,4 @@
+using System.Globalization;
 using BuildKit.Oci;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -11,7 +12,6 @@ namespace BuildKit.Storage.Refs;
 public sealed class LayerTools(string tempDirectory) : ILayerTools
 {
     private const string TocDigest = "containerd.io/snapshot/stargz/toc.digest";
-    private const int EStargzFooterSize = 51;
 
     private readonly LayerDiffOptions _diff = new() { TempDirectory = Directory.CreateDirectory(tempDirectory).FullName };
 
@@ -52,6 +52,15 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
     public async Task<MadeLayer> ConvertAsync(
         Stream layer, string mediaType, CompressionOptions compression, IBlobWriter output, CancellationToken cancellationToken)
     {
+        // The table of contents of an eStargz blob is no part of the layer it was made from (spec 06 §4.3).
+        if (TypeOf(mediaType) is CompressionType.Gzip && layer.CanSeek)
+        {
+            var toc = await EStargzFooter.FindTocAsync(layer, cancellationToken);
+            layer.Position = 0;
+            if (toc is { } length)
+                layer = new HeadStream(layer, length);
+        }
+
         await using var plain = await LayerDecompression.OpenAsync(layer, mediaType, cancellationToken);
         await using var writer = new LayerBlobWriter(output, compression);
         await plain.CopyToAsync(writer, 1 << 17, cancellationToken);
@@ -66,9 +75,10 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
         var mounts = await snapshotter.PrepareAsync(key, parent, null, cancellationToken);
         try
         {
+            var shared = new HashSet<(ulong Device, ulong Inode)>();
             foreach (var change in rest)
-                await ApplyChangeAsync(snapshotter, change, mounts, cancellationToken);
-            await snapshotter.CommitAsync(name, key, null, cancellationToken);
+                await ApplyChangeAsync(snapshotter, change, mounts, shared, cancellationToken);
+            await snapshotter.CommitAsync(name, key, shared.Count == 0 ? null : UsageLabels(mounts, shared, cancellationToken), cancellationToken);
         }
         catch (SnapshotExistsException)
         {
@@ -81,12 +91,26 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
         }
     }
 
-    private async Task ApplyChangeAsync(ISnapshotter snapshotter, SnapshotPair change, IReadOnlyList<MountSpec> target, CancellationToken cancellationToken)
+    // What is linked from another snapshot takes no space of its own (spec 06 §1.5).
+    private static Dictionary<string, string> UsageLabels(
+        IReadOnlyList<MountSpec> mounts, HashSet<(ulong Device, ulong Inode)> shared, CancellationToken cancellationToken)
+    {
+        var (bytes, inodes) = MergeApply.UsageOf(mounts, shared, cancellationToken);
+        return new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["buildkit.mergeUsageSize"] = bytes.ToString(CultureInfo.InvariantCulture),
+            ["buildkit.mergeUsageInodes"] = inodes.ToString(CultureInfo.InvariantCulture),
+        };
+    }
+
+    private async Task ApplyChangeAsync(
+        ISnapshotter snapshotter, SnapshotPair change, IReadOnlyList<MountSpec> target, HashSet<(ulong Device, ulong Inode)> shared,
+        CancellationToken cancellationToken)
     {
         IReadOnlyList<MountSpec> lower = change.Lower is null ? [] : await snapshotter.MountsAsync(change.Lower, cancellationToken);
         using var empty = new EmptyDirectory(tempDirectory);
         IReadOnlyList<MountSpec> upper = change.Upper is null ? [empty.Mount] : await snapshotter.MountsAsync(change.Upper, cancellationToken);
-        await MergeApply.ApplyAsync(lower, upper, target, _diff, cancellationToken);
+        await MergeApply.ApplyAsync(lower, upper, target, _diff, shared, cancellationToken);
     }
 
     // While each change is one snapshot on the one before, nothing has to be copied: the last of them is the parent.
@@ -119,18 +143,12 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
         _ => null,
     };
 
-    // The footer is an empty gzip member whose extra field says STARGZ (spec 06 §4.3).
     private static async Task<bool> IsEStargzAsync(Descriptor layer, IBlobSource blobs, CancellationToken cancellationToken)
     {
         if (layer.Annotations.ContainsKey(TocDigest))
             return true;
         await using var blob = await blobs.TryOpenAsync(layer.Digest, cancellationToken);
-        if (blob is null || blob.Length < EStargzFooterSize)
-            return false;
-        var footer = new byte[EStargzFooterSize];
-        blob.Position = blob.Length - EStargzFooterSize;
-        await blob.ReadExactlyAsync(footer, cancellationToken);
-        return footer.AsSpan(0, 4).SequenceEqual((ReadOnlySpan<byte>)[0x1f, 0x8b, 8, 4]) && footer.AsSpan(32, 6).SequenceEqual("STARGZ"u8);
+        return blob is not null && await EStargzFooter.FindTocAsync(blob, cancellationToken) is not null;
     }
 
     /// <summary>A directory without content, as the mount of a tree that is not there.</summary>

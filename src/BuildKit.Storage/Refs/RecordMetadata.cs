@@ -31,7 +31,11 @@ internal sealed class RecordMetadata(RefStore store, CacheRecord record) : IRefM
     public bool Retain
     {
         get => record.Retain;
-        set => store.Change(record, r => r.Retain = value);
+        set
+        {
+            if (record.Retain != value)
+                store.Change(record, r => r.Retain = value);
+        }
     }
 
     /// <inheritdoc/>
@@ -41,7 +45,15 @@ internal sealed class RecordMetadata(RefStore store, CacheRecord record) : IRefM
     public void Set(string key, string? value, string? index = null) => store.Table.SetValue(record.Id, key, value, index);
 
     /// <inheritdoc/>
-    public byte[]? GetBlob(string key) => store.Table.GetBytes(record.Id, key);
+    /// <remarks>A committed record starts with what its writable one had; finalizing moves it over.</remarks>
+    public byte[]? GetBlob(string key)
+    {
+        var writable = record.EqualMutable;
+        var own = store.Table.GetBytes(record.Id, key);
+        if (own is not null || writable is null)
+            return own;
+        return store.Table.GetBytes(writable.Id, key) ?? store.Table.GetBytes(record.Id, key);
+    }
 
     /// <inheritdoc/>
     public void SetBlob(string key, ReadOnlySpan<byte> value) => store.Table.SetBytes(record.Id, key, value.ToArray());

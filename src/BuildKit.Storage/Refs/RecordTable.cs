@@ -56,6 +56,7 @@ internal sealed class RecordTable(SqliteDatabase database)
     public void ReplaceMutable(CacheRecord record, string mutableId) => database.Write(c =>
     {
         Update(c, record);
+        c.Execute("UPDATE OR IGNORE record_blobs SET id = ?1 WHERE id = ?2", record.Id, mutableId);
         c.Execute("DELETE FROM records WHERE id = ?1", mutableId);
     });
 
@@ -128,6 +129,8 @@ internal sealed class RecordTable(SqliteDatabase database)
 
     private static void WriteList(SqliteConnection c, string id, int list, List<string> values)
     {
+        if (values.Count == 0)
+            c.Execute("DELETE FROM record_lists WHERE id = ?1 AND list = ?2", id, list);
         for (var i = 0; i < values.Count; i++)
             c.Execute("INSERT INTO record_lists VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING", id, list, values[i], i);
     }

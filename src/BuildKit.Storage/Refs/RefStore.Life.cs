@@ -17,10 +17,10 @@ public sealed partial class RefStore
         {
             record.Holds = 1;
             record.Uses = 1;
+            Register(record);
             writable.EqualImmutable = record;
             writable.Holds = 0;
             writable.Uses = 0;
-            Register(record);
             return new ImmutableRef(this, record, options, countsUse: true);
         }
     }
@@ -69,13 +69,11 @@ public sealed partial class RefStore
                 // The data would be lost at the next use as a writable record anyway.
                 removed.Add(record);
                 removed.Add(writable);
-                Unregister(record);
-                Unregister(writable);
+                Unregister(record, writable);
             }
         }
 
-        foreach (var gone in removed)
-            await DeleteDataAsync(gone);
+        await DeleteDataAsync(removed);
     }
 
     private async Task<bool> FinalizeOnceAsync(CacheRecord record, CancellationToken cancellationToken)
@@ -102,22 +100,47 @@ public sealed partial class RefStore
         return true;
     }
 
-    // The row is gone already: whatever a crash leaves here is unreferenced and swept at the next start.
-    private async ValueTask DeleteDataAsync(CacheRecord record)
+    // The rows are gone already: whatever a crash leaves here is unreferenced and swept at the next start.
+    private async ValueTask DeleteDataAsync(params IReadOnlyList<CacheRecord> records)
     {
-        bool lastUser;
+        if (records.Count == 0)
+            return;
         lock (_gate)
-            lastUser = !_snapshotUsers.ContainsKey(record.SnapshotId);
-        if (lastUser && await _snapshotter.StatAsync(record.SnapshotId, CancellationToken.None) is not null)
-            await _snapshotter.RemoveAsync(record.SnapshotId, CancellationToken.None);
-        if (!record.Blob.IsEmpty)
         {
-            lock (_gate)
-                _orphaned.Add(record.Blob);
+            foreach (var record in records)
+                Orphan(record.Blob);
         }
 
-        RecordRemoved?.Invoke(record.Id);
+        try
+        {
+            foreach (var snapshot in records.Select(static r => r.SnapshotId).Distinct(StringComparer.Ordinal))
+                await DeleteSnapshotAsync(snapshot);
+        }
+        finally
+        {
+            foreach (var record in records)
+                RecordRemoved?.Invoke(record.Id);
+        }
     }
 
-    private readonly HashSet<Digest> _orphaned = [];
+    // Not while another record finds the snapshot and relies on it.
+    private async ValueTask DeleteSnapshotAsync(string snapshot)
+    {
+        await _naming.WaitAsync(CancellationToken.None);
+        try
+        {
+            bool used;
+            lock (_gate)
+                used = _snapshotUsers.ContainsKey(snapshot);
+            if (!used)
+                await _snapshotter.RemoveAsync(snapshot, CancellationToken.None);
+        }
+        finally
+        {
+            _naming.Release();
+        }
+    }
+
+    // Snapshots are found by name, or removed, one at a time.
+    private readonly SemaphoreSlim _naming = new(1, 1);
 }

@@ -13,24 +13,28 @@ public sealed partial class RefStore
         if (!descriptor.Annotations.TryGetValue(UncompressedAnnotation, out var text))
             throw new InvalidOperationException($"missing uncompressed annotation for {descriptor.Digest}");
         var diffId = Digest.Parse(text);
-        if (!options.Handlers.ContainsKey(descriptor.Digest) && !_content.Contains(descriptor.Digest))
-            throw new MissingDescriptorHandlersException([descriptor.Digest]);
-
         await using var below = parent is null ? null : Borrow(parent, options);
         if (below is not null)
             await below.FinalizeAsync(cancellationToken);
         var inherited = Inherit(options, below);
         ImmutableRef result;
+        bool newSource;
         lock (_gate)
         {
+            // In one step with the registration: a collection sees the new owner, or the blob is seen to be gone.
+            if (!options.Handlers.ContainsKey(descriptor.Digest) && !_content.Contains(descriptor.Digest))
+                throw new MissingDescriptorHandlersException([descriptor.Digest]);
             if (below is { Record.Chain.IsEmpty: true })
                 throw new InvalidOperationException("failed to get ref by blob on non-addressable parent");
             var chain = (below?.Record.Chain ?? default).Add(descriptor.Digest, diffId);
             result = FindUsable(_byBlobChain, chain.BlobChainId, inherited) is { } same
                 ? Hold(same, inherited, !options.NoUpdateLastUsed)
                 : NewLazy(descriptor, diffId, chain, below?.Record, inherited);
-            AddImageRef(result.Record, options.ImageRef);
+            newSource = AddImageRef(result.Record, options.ImageRef);
         }
+
+        if (newSource)
+            await AddSourcesAsync(result.Record, cancellationToken);
 
         if (options.Handlers.TryGetValue(descriptor.Digest, out var handler) && handler.SessionBound)
         {
@@ -166,12 +170,22 @@ public sealed partial class RefStore
             ? records.FirstOrDefault(r => r is { Dead: false, EqualMutable: null } && MissingHandlers(r, options.Handlers).Count == 0)
             : null;
 
-    private void AddImageRef(CacheRecord record, string? imageRef)
+    // Needs the lock; whether the reference was not known.
+    private bool AddImageRef(CacheRecord record, string? imageRef)
     {
         if (string.IsNullOrEmpty(imageRef) || record.ImageRefs.Contains(imageRef))
-            return;
+            return false;
         record.ImageRefs.Add(imageRef);
         Table.Update(record);
+        return true;
+    }
+
+    private ValueTask AddSourcesAsync(CacheRecord record, CancellationToken cancellationToken)
+    {
+        Dictionary<string, string> sources;
+        lock (_gate)
+            sources = Sources(record);
+        return _links.AddSourcesAsync(record.Blob, sources, cancellationToken);
     }
 
     /// <summary>Blobs that are not here and that nobody can provide, in the record and everything below it.</summary>

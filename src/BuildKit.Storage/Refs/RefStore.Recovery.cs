@@ -8,6 +8,7 @@ public sealed partial class RefStore
     {
         var stored = Table.Load().ToDictionary(r => r.Id, StringComparer.Ordinal);
         var snapshots = (await _snapshotter.ListAsync(cancellationToken)).ToDictionary(s => s.Name, StringComparer.Ordinal);
+        var committed = stored.Values.Where(r => r.EqualMutable is not null).Select(r => r.EqualMutable!).ToHashSet(StringComparer.Ordinal);
         var loading = new HashSet<string>(StringComparer.Ordinal);
         var broken = new HashSet<string>(StringComparer.Ordinal);
         var repaired = new List<CacheRecord>();
@@ -17,7 +18,7 @@ public sealed partial class RefStore
         foreach (var record in repaired)
             Table.Update(record);
         await SweepSnapshotsAsync(snapshots, cancellationToken);
-        await CollectBlobsAtStartAsync(cancellationToken);
+        CollectBlobs(atStart: true);
 
         CacheRecord? Load(string id)
         {
@@ -48,6 +49,10 @@ public sealed partial class RefStore
             if (!row.Committed && (!present || snapshot!.Committed))
                 return null;
 
+            // Somebody was writing it when the process ended, and nobody can go on.
+            if (row is { Committed: false, Retain: false } && !committed.Contains(row.Id))
+                return null;
+
             // The data is in the writable twin, or was finalized just before the end, or is lost.
             if (row is { Committed: true, BlobOnly: false } && !combined && writable is null && !present)
                 return null;
@@ -74,7 +79,11 @@ public sealed partial class RefStore
             {
                 record.Size = -1;
                 if (record.ImageRefs.Count == 0)
+                {
                     record.Blob = default;
+                    record.Chain = default;
+                }
+
                 repaired.Add(record);
             }
 
@@ -101,18 +110,6 @@ public sealed partial class RefStore
                 await _snapshotter.RemoveAsync(leaf, cancellationToken);
                 doomed.Remove(leaf);
             }
-        }
-    }
-
-    // Nothing is in progress yet: what neither a record nor a lease keeps is left over.
-    private async Task CollectBlobsAtStartAsync(CancellationToken cancellationToken)
-    {
-        var roots = _records.Values.Where(static r => !r.Blob.IsEmpty).Select(static r => r.Blob).Concat(_leases.Held());
-        var kept = await _links.ClosureAsync(roots, cancellationToken);
-        await foreach (var blob in _content.ListAsync(cancellationToken))
-        {
-            if (!kept.Contains(blob.Digest))
-                await _content.DeleteAsync(blob.Digest, cancellationToken);
         }
     }
 }

@@ -64,14 +64,18 @@ public sealed partial class RefStore
 
     private async Task EnsureBlobAsync(CacheRecord layer, RefOptions options, CompressionOptions compression, CancellationToken cancellationToken)
     {
-        if (layer.Blob.IsEmpty)
+        if (MustMakeBlob(layer, options))
             await _blobMaking.RunAsync(layer.Id, cancel => MakeBlobAsync(layer, options, compression, cancel), cancellationToken);
     }
+
+    // A blob that got lost is fetched again by those who can, and made again from the tree by those who cannot.
+    private bool MustMakeBlob(CacheRecord layer, RefOptions options) =>
+        layer.Blob.IsEmpty || (!layer.BlobOnly && !options.Handlers.ContainsKey(layer.Blob) && !_content.Contains(layer.Blob));
 
     private async Task<bool> MakeBlobAsync(CacheRecord layer, RefOptions options, CompressionOptions compression, CancellationToken cancellationToken)
     {
         await using var kept = Hold(layer, RefOptions.Default, countsUse: false);
-        if (!layer.Blob.IsEmpty)
+        if (!MustMakeBlob(layer, options))
             return true;
         await using var lower = await MountsOfAsync(layer.IsDiff ? layer.LowerDiffParent : layer.Parent, options, cancellationToken);
         await using var upper = await MountsOfAsync(layer.IsDiff ? layer.UpperDiffParent : layer, options, cancellationToken);
@@ -85,6 +89,10 @@ public sealed partial class RefStore
         var digest = await writer.CommitAsync(null, null, labels, cancellationToken);
         Change(layer, r =>
         {
+            // The ids of a lost blob are not those of the new one, nor does it come from where that came from.
+            UnindexChain(r);
+            r.Chain = default;
+            r.ImageRefs.Clear();
             r.Blob = digest;
             r.BlobSize = size;
             r.MediaType = made.MediaType;
@@ -131,7 +139,7 @@ public sealed partial class RefStore
             : new Dictionary<string, string>(StringComparer.Ordinal);
         annotations[BlobLinks.Uncompressed] = layer.DiffId.ToString();
         annotations["buildkit/createdat"] = Rfc3339(layer.CreatedAt);
-        var sources = layer.BlobOnly && !_content.Contains(layer.Blob) ? Sources(layer) : [];
+        var sources = stored is not null ? await _links.SourcesAsync(layer.Blob, cancellationToken) : Sources(layer);
         var isForeign = compression.PreferNondistributable && layer.Urls.Count > 0;
         var descriptor = new Descriptor(isForeign ? MediaTypes.ToNondistributable(layer.MediaType) : Distributable(layer.MediaType), layer.Blob, layer.BlobSize)
         {
@@ -144,6 +152,7 @@ public sealed partial class RefStore
                 (layer.Id, compression.Type), cancel => ConvertAsync(layer, options, compression, cancel), cancellationToken);
             annotations = new Dictionary<string, string>(converted.Annotations, StringComparer.Ordinal);
             descriptor = converted with { Annotations = annotations };
+            sources = await _links.SourcesAsync(converted.Digest, cancellationToken);
         }
 
         foreach (var (key, value) in sources)

@@ -36,10 +36,18 @@ public sealed partial class RefStore
     {
         // Who asked may give up before this ends.
         await using var kept = Hold(record, RefOptions.Default, countsUse: false);
-        if (await _snapshotter.StatAsync(record.SnapshotId, cancellationToken) is not null)
+        await _naming.WaitAsync(cancellationToken);
+        try
         {
-            MarkUnpacked(record);
-            return true;
+            if (await _snapshotter.StatAsync(record.SnapshotId, cancellationToken) is not null)
+            {
+                MarkUnpacked(record);
+                return true;
+            }
+        }
+        finally
+        {
+            _naming.Release();
         }
 
         if (record.Kind is RecordKind.Merge or RecordKind.Diff)
@@ -74,7 +82,15 @@ public sealed partial class RefStore
                 diffId = await _layers.ApplyAsync(blob, record.MediaType, mounts, cancellationToken);
             if (diffId != record.DiffId)
                 throw new BlobVerificationException($"layer {record.Blob}: unpacked to diff id {diffId}, expected {record.DiffId}: failed precondition");
-            await _snapshotter.CommitAsync(record.SnapshotId, key, null, cancellationToken);
+            await _naming.WaitAsync(cancellationToken);
+            try
+            {
+                await _snapshotter.CommitAsync(record.SnapshotId, key, null, cancellationToken);
+            }
+            finally
+            {
+                _naming.Release();
+            }
         }
         catch (SnapshotExistsException)
         {
@@ -124,6 +140,7 @@ public sealed partial class RefStore
             await _content.FetchAsync(
                 handler.Provider, descriptor, "layer-" + record.Blob, _links.LabelsOf(descriptor with { Annotations = handler.Annotations }, record.DiffId),
                 written => handler.Progress?.Invoke(status, written, record.BlobSize, false), cancellationToken);
+            await AddSourcesAsync(record, cancellationToken);
             handler.Progress?.Invoke(status, record.BlobSize, record.BlobSize, true);
         }
         finally

@@ -59,7 +59,7 @@ public sealed partial class RefStore
             // What was pruned before a failure or a cancel has left blobs behind, too.
             try
             {
-                await CollectBlobsAsync(CancellationToken.None);
+                CollectBlobs(atStart: false);
             }
             finally
             {
@@ -102,11 +102,19 @@ public sealed partial class RefStore
             var selected = Select(policy, filter, keep != 0);
             if (selected.Count == 0)
                 return;
-            foreach (var record in selected)
+            try
             {
-                var usage = await RemoveAsync(record);
-                total -= usage.Size;
-                onPruned(usage);
+                foreach (var record in selected)
+                {
+                    var usage = await RemoveAsync(record);
+                    total -= usage.Size;
+                    onPruned(usage);
+                }
+            }
+            catch
+            {
+                Revive(selected);
+                throw;
             }
         }
     }
@@ -135,6 +143,20 @@ public sealed partial class RefStore
         }
     }
 
+    // Those of a batch that are still there can be used again.
+    private void Revive(IEnumerable<CacheRecord> selected)
+    {
+        lock (_gate)
+        {
+            foreach (var record in selected.Where(r => _records.ContainsKey(r.Id)))
+            {
+                record.Dead = false;
+                if (record.EqualImmutable is { } twin)
+                    twin.Dead = false;
+            }
+        }
+    }
+
     private async Task<UsageRecord> RemoveAsync(CacheRecord record)
     {
         var size = await SizeAsync(record, CancellationToken.None);
@@ -144,14 +166,16 @@ public sealed partial class RefStore
         {
             usage = Describe(record, inUse: false, record.Parents.Select(static p => p.Id).ToList()) with { Size = size, RecordType = "" };
             twin = record.EqualImmutable;
-            if (twin is not null)
-                Unregister(twin);
-            Unregister(record);
+            if (twin is null)
+                Unregister(record);
+            else
+                Unregister(twin, record);
         }
 
-        if (twin is not null)
-            await DeleteDataAsync(twin);
-        await DeleteDataAsync(record);
+        if (twin is null)
+            await DeleteDataAsync(record);
+        else
+            await DeleteDataAsync(twin, record);
         return usage;
     }
 
@@ -220,39 +244,5 @@ public sealed partial class RefStore
         }
 
         return size;
-    }
-
-    /// <summary>Deletes blobs nothing keeps: those of removed records at once, others when work in progress had its time.</summary>
-    private async Task CollectBlobsAsync(CancellationToken cancellationToken)
-    {
-        HashSet<Digest> roots, orphaned;
-        lock (_gate)
-        {
-            roots = _records.Values.Where(static r => !r.Blob.IsEmpty).Select(static r => r.Blob).ToHashSet();
-            orphaned = [.. _orphaned];
-            _orphaned.Clear();
-        }
-
-        roots.UnionWith(_leases.Held());
-        var kept = await _links.ClosureAsync(roots, cancellationToken);
-        var dropped = await _links.ClosureAsync(orphaned, cancellationToken);
-        var cutOff = _time.GetUtcNow() - _options.UnownedBlobGrace;
-        await foreach (var blob in _content.ListAsync(cancellationToken))
-        {
-            if (!kept.Contains(blob.Digest) && (dropped.Contains(blob.Digest) || blob.UpdatedAt <= cutOff))
-                await DeleteUnownedAsync(blob.Digest, cancellationToken);
-        }
-    }
-
-    // Looked at once more under the lock: a record may have taken the blob up since.
-    private async ValueTask DeleteUnownedAsync(Digest digest, CancellationToken cancellationToken)
-    {
-        lock (_gate)
-        {
-            if (_records.Values.Any(r => r.Blob == digest))
-                return;
-        }
-
-        await _content.DeleteAsync(digest, cancellationToken);
     }
 }

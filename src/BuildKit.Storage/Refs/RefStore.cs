@@ -98,12 +98,20 @@ public sealed partial class RefStore : IRefStore
         await _snapshotter.PrepareAsync(id, held?.Record.SnapshotId, null, cancellationToken);
         var record = new CacheRecord { Id = id, SnapshotId = id, Parent = held?.Record };
         Initialize(record, options);
-        lock (_gate)
+        try
         {
-            record.Holds = 1;
-            record.Uses = options.NoUpdateLastUsed ? 0 : 1;
-            Register(record);
-            return new MutableRef(this, record, Inherit(options, held), !options.NoUpdateLastUsed);
+            lock (_gate)
+            {
+                record.Holds = 1;
+                record.Uses = options.NoUpdateLastUsed ? 0 : 1;
+                Register(record);
+                return new MutableRef(this, record, Inherit(options, held), !options.NoUpdateLastUsed);
+            }
+        }
+        catch
+        {
+            await _snapshotter.RemoveAsync(id, CancellationToken.None);
+            throw;
         }
     }
 
@@ -254,11 +262,11 @@ public sealed partial class RefStore : IRefStore
     }
 
     // Needs the lock; takes the record out of memory and out of the database.
-    private void Unregister(CacheRecord record)
+    private void Unregister(params IReadOnlyList<CacheRecord> records)
     {
-        record.Dead = true;
-        Table.Delete(record.Id);
-        Forget(record);
+        Table.Delete([.. records.Select(static r => r.Id)]);
+        foreach (var record in records)
+            Forget(record);
     }
 
     private void Forget(CacheRecord record)
@@ -269,6 +277,11 @@ public sealed partial class RefStore : IRefStore
             parent.Children--;
         if (--_snapshotUsers[record.SnapshotId] == 0)
             _snapshotUsers.Remove(record.SnapshotId);
+        UnindexChain(record);
+    }
+
+    private void UnindexChain(CacheRecord record)
+    {
         Remove(_byChain, record.Chain.ChainId);
         Remove(_byBlobChain, record.Chain.BlobChainId);
 

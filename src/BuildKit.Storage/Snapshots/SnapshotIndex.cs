@@ -46,6 +46,7 @@ internal sealed class SnapshotIndex(string root, SqliteDatabase database)
             throw new InvalidOperationException($"parent snapshot {parent} of {name}: {(parentRow is null ? "not found" : "not committed")}");
         var temporary = Path.Combine(_directories, "new-" + Identifiers.New());
         LinuxFile.Mkdir(temporary, 0b111_000_000);
+        var renamed = "";
         try
         {
             fill(temporary, parentRow);
@@ -57,13 +58,14 @@ internal sealed class SnapshotIndex(string root, SqliteDatabase database)
                 var id = c.QueryInt64("SELECT last_insert_rowid()");
                 WriteLabels(c, id, labels);
                 LinuxFile.Rename(temporary, DirectoryOf(id), noReplace: true);
+                renamed = DirectoryOf(id);
                 return new SnapshotRow(id, name, parentRow?.Id, kind, null, null);
             });
         }
         catch
         {
-            if (Directory.Exists(temporary))
-                Discard(temporary);
+            // A number that was taken back is given out again: its directory must be free.
+            Discard(renamed.Length > 0 ? renamed : temporary);
             throw;
         }
     }

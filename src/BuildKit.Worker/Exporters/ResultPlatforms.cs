@@ -23,7 +23,7 @@ internal static class ResultPlatforms
         if (isMap)
             throw new InvalidOperationException("unable to export multiple refs, missing platforms mapping");
         var platform = new Platform("", "");
-        if (metadata.TryGetValue(ConfigKey, out var json) && json.Length > 0)
+        if (metadata.TryGetValue(ConfigKey, out var json) && json.Length > 0 && !json.AsSpan().SequenceEqual("null"u8))
         {
             var config = ParsePlatform(json);
             if ((config.Os.Length == 0) != (config.Architecture.Length == 0))

@@ -30,8 +30,9 @@ internal static class Requirement
     }
 
     /// <summary>Full path of a program, or null.</summary>
-    public static string? Locate(string program) =>
-        ((Environment.GetEnvironmentVariable("PATH") ?? "") + ":/usr/sbin:/sbin").Split(':', StringSplitOptions.RemoveEmptyEntries)
+    public static string? Locate(string program) => program is "buildkitd" or "buildctl"
+        ? (File.Exists(Path.Combine(Programs.BinDirectory, program)) ? Path.Combine(Programs.BinDirectory, program) : null)
+        : ((Environment.GetEnvironmentVariable("PATH") ?? "") + ":/usr/sbin:/sbin").Split(':', StringSplitOptions.RemoveEmptyEntries)
             .Select(directory => Path.Combine(directory, program))
             .FirstOrDefault(File.Exists);
 }

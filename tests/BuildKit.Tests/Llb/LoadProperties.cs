@@ -12,7 +12,7 @@ public sealed class LoadProperties
 {
     private static readonly Definition[] s_definitions =
     [
-        .. ((IEnumerable<object[]>)MarshalTests.Programs()).Select(row => (string)row[0])
+        .. ((IEnumerable<object[]>)MarshalGoldenTests.Programs()).Select(row => (string)row[0])
             .Select(name => Definition.Parser.ParseFrom(File.ReadAllBytes(Golden.Path("llb", name + ".pb"))))
             .Where(definition => definition.Def.Count > 0),
     ];

@@ -61,21 +61,21 @@ public sealed class HashingReadStream(Stream source) : Stream
     }
 }
 
-/// <summary>Where compressed bytes go: counts and hashes them on the way.</summary>
-internal sealed class HashingSink(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write) : IDisposable
+/// <summary>Where compressed bytes go: counts them on the way, and hashes them unless who gets them does.</summary>
+internal sealed class HashingSink(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write, bool hashes = true) : IDisposable
 {
-    private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+    private readonly IncrementalHash? _hash = hashes ? IncrementalHash.CreateHash(HashAlgorithmName.SHA256) : null;
 
     internal long Count { get; private set; }
 
     internal ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken)
     {
-        _hash.AppendData(bytes.Span);
+        _hash?.AppendData(bytes.Span);
         Count += bytes.Length;
         return write(bytes, cancellationToken);
     }
 
-    internal Digest Finish() => Digest.FromSha256(_hash.GetHashAndReset());
+    internal Digest Finish() => _hash is null ? default : Digest.FromSha256(_hash.GetHashAndReset());
 
-    public void Dispose() => _hash.Dispose();
+    public void Dispose() => _hash?.Dispose();
 }

@@ -6,7 +6,7 @@ namespace BuildKit.Storage.Layers.Compression;
 
 /// <summary>A finished layer blob.</summary>
 /// <param name="DiffId">Digest of the uncompressed bytes (for eStargz with its table of contents).</param>
-/// <param name="Digest">Digest of the blob.</param>
+/// <param name="Digest">Digest of the blob; empty when it was written into an ingest, whose commit gives it.</param>
 /// <param name="Size">Size of the blob in bytes.</param>
 /// <param name="MediaType">OCI media type.</param>
 /// <param name="Annotations">Descriptor annotations, <c>containerd.io/uncompressed</c> among them.</param>
@@ -32,20 +32,20 @@ public sealed class LayerBlobWriter : Stream
 
     /// <summary>Writes the blob to a stream, which stays open.</summary>
     public LayerBlobWriter(Stream output, CompressionOptions options)
-        : this(output.WriteAsync, options)
+        : this(output.WriteAsync, options, hashes: true)
     {
     }
 
     /// <summary>Writes the blob into an ingest; committing it is the caller's.</summary>
     public LayerBlobWriter(IBlobWriter output, CompressionOptions options)
-        : this(output.WriteAsync, options)
+        : this(output.WriteAsync, options, hashes: false)
     {
     }
 
-    private LayerBlobWriter(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write, CompressionOptions options)
+    private LayerBlobWriter(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write, CompressionOptions options, bool hashes)
     {
         _type = options.Type;
-        _sink = new HashingSink(write);
+        _sink = new HashingSink(write, hashes);
         _encoder = options.Type switch
         {
             CompressionType.Uncompressed => new PlainEncoder(_sink),

@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Collections.Concurrent;
 using System.IO.Compression;
 
 namespace BuildKit.Storage.Layers.Compression;
@@ -18,6 +19,7 @@ internal sealed class ParallelGzip
     private readonly int _parallel = Math.Max(2, Environment.ProcessorCount);
     private readonly Queue<Task<Block>> _running = new();
     private readonly Stack<byte[]> _free = new();
+    private readonly ConcurrentBag<MemoryStream> _outputs = [];
     private readonly List<long> _memberOffsets = [];
     private byte[] _current = [];
     private int _length;
@@ -105,6 +107,7 @@ internal sealed class ParallelGzip
             _crc = Crc32.Combine(_crc, block.Crc, block.Length);
             _memberSize += block.Length;
             _free.Push(block.Source);
+            _outputs.Add(block.Output);
             return;
         }
         // The end of a member: a last, empty block, then CRC and size.
@@ -131,7 +134,9 @@ internal sealed class ParallelGzip
     private Block Compress(byte[] bytes, int length)
     {
         const int Header = 10, Trailer = 8;
-        var output = new MemoryStream(length / 2);
+        if (!_outputs.TryTake(out var output))
+            output = new MemoryStream(BlockSize + (BlockSize >> 8));
+        output.SetLength(0);
         int flushed;
         using (var gzip = new GZipStream(output, _options, leaveOpen: true))
         {
@@ -141,10 +146,10 @@ internal sealed class ParallelGzip
         }
         var all = output.GetBuffer().AsMemory(0, (int)output.Length);
         var crc = BinaryPrimitives.ReadUInt32LittleEndian(all.Span[^Trailer..]);
-        return new Block(bytes, length, all[Header..flushed], crc);
+        return new Block(bytes, length, all[Header..flushed], crc, output);
     }
 
-    private readonly record struct Block(byte[] Source, int Length, ReadOnlyMemory<byte> Deflated, uint Crc);
+    private readonly record struct Block(byte[] Source, int Length, ReadOnlyMemory<byte> Deflated, uint Crc, MemoryStream Output);
 }
 
 /// <summary>The CRC of two joined pieces from the CRCs of each.</summary>

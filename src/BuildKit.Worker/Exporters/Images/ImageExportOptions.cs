@@ -116,8 +116,10 @@ internal sealed class ImageExportOptions
         {
             var level = ExporterAttributes.Integer(text, out var error)
                 ?? throw new FormatException($"non-integer value {text} specified for compression-level: {error}");
-            // Codecs take what is out of their range as the nearest level they have.
-            options = options with { Level = (int)Math.Clamp(level, 0, options.Type == CompressionType.Zstd ? 22 : 9) };
+            if ((options.Type is CompressionType.Gzip or CompressionType.EStargz) && (level is < -1 or > 9))
+                throw new FormatException(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"gzip: invalid compression level: {level}"));
+            // Below zero is the codec's default.
+            options = options with { Level = level < 0 ? null : (int)Math.Min(level, 22) };
         }
         return options;
     }

@@ -58,8 +58,12 @@ public sealed class LocalSource(IClientSessions sessions, IRefStore refs, string
         var sharedKey = $"{attributes.Name}:{attributes.SharedKeyHint}:{session.SharedKey}";
         var mutable = await FindEarlierAsync(sharedKey, cancellationToken) ?? await refs.NewAsync(
             null,
-            new RefOptions { RecordType = RecordType, Retain = true, Description = "local source for " + attributes.Name },
+            new RefOptions { RecordType = RecordType, Description = "local source for " + attributes.Name },
             cancellationToken);
+
+        // While it is changed, what is on disk is neither the old nor the new tree: unless all goes well it must not be
+        // the base of another transfer, not even when the daemon is killed.
+        mutable.Metadata.Retain = false;
         var complete = false;
         try
         {
@@ -95,9 +99,9 @@ public sealed class LocalSource(IClientSessions sessions, IRefStore refs, string
             }
             Directory.Delete(directory);
             mutable.Metadata.Set(SharedKeyName, sharedKey, SharedKeyIndex + sharedKey);
-            checksums.Save(mutable.Metadata);
+            await checksums.SaveAsync(mutable.Metadata, cancellationToken);
+            mutable.Metadata.Retain = true;
             var snapshot = await mutable.CommitAsync(cancellationToken);
-            checksums.Save(snapshot.Metadata);
             complete = true;
             return snapshot;
         }
@@ -105,8 +109,6 @@ public sealed class LocalSource(IClientSessions sessions, IRefStore refs, string
         {
             if (!complete)
             {
-                // What is on disk is neither the old nor the new tree: it must not be the base of another transfer.
-                mutable.Metadata.Set(SharedKeyName, null);
                 mutable.Metadata.Retain = false;
                 await mutable.DisposeAsync();
             }

@@ -31,8 +31,13 @@ internal sealed class TransferChecksums(ContentTree tree) : IReceiveObserver
         tree.Put(path, Header(stat), digest);
     }
 
-    /// <summary>Keeps what was learnt with a record.</summary>
-    public void Save(IRefMetadata metadata) => ContentChecksum.Save(metadata, tree);
+    /// <summary>Keeps what was learnt with a record; nothing is written when nothing changed.</summary>
+    public async ValueTask SaveAsync(IRefMetadata metadata, CancellationToken cancellationToken)
+    {
+        await tree.CompleteAsync(cancellationToken);
+        if (tree.IsDirty)
+            ContentChecksum.Save(metadata, tree);
+    }
 
     private static ContentHeader Header(SyncStat stat) => new()
     {

@@ -1,0 +1,23 @@
+using System.Text;
+using BuildKit.Llb;
+using BuildKit.Protocol.Pb;
+using BuildKit.Tests.Support;
+
+namespace BuildKit.Tests.Llb;
+
+public sealed class DumpGoldenTests
+{
+    public static TheoryData<string> Programs() => MarshalGoldenTests.Programs();
+
+    [Theory]
+    [MemberData(nameof(Programs))]
+    public void Known_definitions_dump_to_the_known_lines(string name) =>
+        Assert.Equal(File.ReadAllText(Golden.Path("llb", name + ".dump.jsonl")), Encoding.UTF8.GetString(LlbDump.ToJsonLines(Read(name))));
+
+    [Theory]
+    [MemberData(nameof(Programs))]
+    public void Known_definitions_dump_to_the_known_graph(string name) =>
+        Assert.Equal(File.ReadAllText(Golden.Path("llb", name + ".dot")), LlbDump.ToDot(Read(name)));
+
+    private static Definition Read(string name) => Definition.Parser.ParseFrom(File.ReadAllBytes(Golden.Path("llb", name + ".pb")));
+}
