@@ -1,5 +1,4 @@
 using System.Numerics;
-using System.Security.Cryptography;
 
 namespace BuildKit.Storage;
 
@@ -12,7 +11,7 @@ public static class Identifiers
     public static string New()
     {
         Span<byte> random = stackalloc byte[17];
-        RandomNumberGenerator.Fill(random);
+        Random.Shared.NextBytes(random); // unique is enough; nothing relies on a name being secret
         random[0] |= 0x80; // the top bit set: the number always has enough digits
         var number = new BigInteger(random, isUnsigned: true, isBigEndian: true);
         Span<char> text = stackalloc char[32];

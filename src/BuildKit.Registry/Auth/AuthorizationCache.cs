@@ -11,10 +11,12 @@ internal sealed class AuthorizationCache(TimeProvider time)
     private static readonly TimeSpan UnusedLimit = TimeSpan.FromMinutes(10);
 
     private readonly ConcurrentDictionary<(string Namespace, string Host, string Session), AuthHandler> _handlers = new();
+    // Made when first asked for: the library behind it is large, and a daemon at rest needs none of it.
+    private readonly Lazy<byte[]> _salt = new(static () => RandomNumberGenerator.GetBytes(32));
     private long _nextSweep;
 
     /// <summary>Random for the life of the process; clients derive their authority keys from it.</summary>
-    public byte[] Salt { get; } = RandomNumberGenerator.GetBytes(32);
+    public byte[] Salt => _salt.Value;
 
     public TimeProvider Time => time;
 
