@@ -89,6 +89,8 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
 
         var user = UserLookup.Find(bundle.RootFs, request.Process.User);
         CreateWorkingDirectory(bundle.RootFs, request.Process.Cwd, user);
+        if (!request.ReadOnlyRoot)
+            CreateMountParents(bundle.RootFs, request.Mounts.Select(m => m.Destination));
         var spec = Spec(request, bundle, user, mounts, network.IsHost, networkLease.NamespacePath, resolvConf, hosts.Path);
         await File.WriteAllBytesAsync(Path.Combine(bundle.Path, "config.json"), spec.ToJson(), cancellationToken);
 
@@ -200,6 +202,27 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
             }
             LinuxFile.Mkdir(path, Convert.ToUInt32("755", 8));
             LinuxFile.Lchown(path, user.Uid, user.Gid);
+        }
+    }
+
+    /// <summary>What mounts stand on stays in the layer; runtimes differ in the mode they would give it (crun: 1755).</summary>
+    private static void CreateMountParents(string rootFs, IEnumerable<string> destinations)
+    {
+        string[] own = ["/proc", "/dev", "/sys"];
+        var mounted = destinations.Select(d => Path.GetFullPath("/" + d)).Where(d => d != "/").ToList();
+        foreach (var directory in own.Concat(mounted.Append("/etc/hosts").Select(d => Path.GetDirectoryName(d)!)))
+        {
+            if (own.Concat(mounted).Any(m => directory.StartsWith(m + "/", StringComparison.Ordinal)))
+                continue; // inside another mount
+            var path = rootFs;
+            foreach (var name in Path.GetRelativePath(rootFs, RootedPath.Resolve(rootFs, directory, followLast: true)).Split('/').Where(n => n != "."))
+            {
+                path += "/" + name;
+                if (!LinuxFile.TryLstat(path, out var found))
+                    LinuxFile.Mkdir(path, Convert.ToUInt32("755", 8));
+                else if (!found.IsDirectory)
+                    break; // the runtime tells what is wrong
+            }
         }
     }
 

@@ -20,6 +20,8 @@ public readonly record struct FileOwner(uint Uid, uint Gid)
             case UserOpt.UserOneofCase.ByID:
                 uid = gid = owner.User.ByID;
                 break;
+            case UserOpt.UserOneofCase.ByName when owner.User.ByName.Input < 0:
+                throw new InvalidOperationException($"invalid user index: {owner.User.ByName.Input}");
             case UserOpt.UserOneofCase.ByName:
                 var user = Lookup(rootOfInput(owner.User.ByName.Input), "/etc/passwd", owner.User.ByName.Name, idField: 2, gidField: 3);
                 (uid, gid) = user ?? (0, 0);
@@ -30,8 +32,10 @@ public readonly record struct FileOwner(uint Uid, uint Gid)
             case UserOpt.UserOneofCase.ByID:
                 gid = owner.Group.ByID;
                 break;
+            case UserOpt.UserOneofCase.ByName when owner.Group.ByName.Input < 0:
+                throw new InvalidOperationException($"invalid user index: {owner.Group.ByName.Input}");
             case UserOpt.UserOneofCase.ByName:
-                gid = Lookup(rootOfInput(owner.Group.ByName.Input), "/etc/group", owner.Group.ByName.Name, idField: 2, gidField: 2)?.Id ?? 0;
+                gid = Lookup(rootOfInput(owner.Group.ByName.Input), "/etc/group", owner.Group.ByName.Name, idField: 2, gidField: 2)?.Id ?? gid;
                 break;
         }
         return new FileOwner(uid, gid);

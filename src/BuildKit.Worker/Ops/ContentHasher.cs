@@ -31,6 +31,10 @@ public sealed class ContentHasher(ContentChecksum checksums, string workerId) : 
             {
                 throw new ContentNotFoundException($"failed to calculate checksum of ref {workerId}::{reference?.Id}: {exception.Message}");
             }
+            catch (Exception exception) when (exception is not OperationCanceledException)
+            {
+                throw new InvalidOperationException($"failed to calculate checksum of ref {workerId}::{reference?.Id}: {exception.Message}", exception);
+            }
         }
         return Digest.Sha256(string.Join('\0', digests));
     }

@@ -132,7 +132,7 @@ public sealed class HostileBuildTests(HostileFixture fixture) : IClassFixture<Ho
             // A name that is no text; a shell can write it.
             var raw = entry.GetProperty("path_b64").GetBytesFromBase64();
             var octal = string.Concat(raw.Select(b => "\\" + Convert.ToString(b, 8).PadLeft(3, '0')));
-            using var shell = Programs.Start("bash", ["-c", $"printf %s \"$1\" > \"$0\"/$'{octal}'", root, entry.TryGetProperty("data", out var d) ? d.GetString()! : ""]);
+            using var shell = Programs.Start("bash", ["-c", $"file=\"$0/\"$'{octal}'; mkdir -p \"${{file%/*}}\"; printf %s \"$1\" > \"$file\"", root, entry.TryGetProperty("data", out var d) ? d.GetString()! : ""]);
             shell.WaitForExit();
             Assert.Equal(0, shell.ExitCode);
             return;
