@@ -9,6 +9,7 @@ ONLY=A,B      rows to measure (see ROWS in scenarios.py), e.g. noop,run20
 import os
 import re
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from sides import DockerSide, Side, Unsupported
 
 
 def main():
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is cleaned up
     if os.geteuid() != 0:
         raise SystemExit("bench: buildkitd needs root to run containers; run: sudo make bench")
     here = os.path.dirname(os.path.abspath(__file__))
