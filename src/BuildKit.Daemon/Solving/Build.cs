@@ -63,8 +63,16 @@ public sealed class Build : IAsyncDisposable
             case "dockerfile.v0" when _services.DockerfileFrontend:
                 var client = new Frontends.DockerfileClient(this, _services, options, inputs, imports, policies);
                 return client.ToBuildResult(await new DockerfileFrontend().BuildAsync(client, cancellationToken));
+            case "gateway.v0" when BuiltInFor(options) is { } features && _services.DockerfileFrontend:
+                // An image of the reference's own Dockerfile frontend: what is built in does the same, without fetching it.
+                var source = options["source"];
+                await Job.InContextAsync(
+                    $"[internal] built-in Dockerfile frontend in place of {source}", (_, _) => Task.FromResult(true), cancellationToken);
+                var substitute = new Frontends.DockerfileClient(this, _services, options, inputs, imports, policies);
+                return substitute.ToBuildResult(await new DockerfileFrontend(features).BuildAsync(substitute, cancellationToken));
             case "gateway.v0":
-                throw new NotSupportedException("frontend gateway.v0 (a frontend in an image, # syntax=) is not part of this version yet; use the built-in dockerfile.v0");
+                throw new NotSupportedException(
+                    $"frontend gateway.v0 (a frontend in an image, here {options.GetValueOrDefault("source", "none named")}) is not part of this version yet; use the built-in dockerfile.v0 without # syntax=");
             default:
                 throw new InvalidOperationException($"invalid frontend: {name}");
         }
@@ -135,6 +143,17 @@ public sealed class Build : IAsyncDisposable
         });
         _results.Add(lazy);
         return lazy;
+    }
+
+    /// <summary>What the built-in frontend must offer to stand in for an image named by <c># syntax=</c>; null when it is
+    /// another frontend's image.</summary>
+    private static DockerfileFeatures? BuiltInFor(IReadOnlyDictionary<string, string> options)
+    {
+        if (!options.TryGetValue("source", out var source) || !Oci.ImageReference.TryParse(source, out var reference))
+            return null;
+        if (reference.Name is not ("docker.io/docker/dockerfile" or "docker.io/docker/dockerfile-upstream" or "docker.io/moby/dockerfile"))
+            return null;
+        return reference.Tag.EndsWith("labs", StringComparison.Ordinal) ? DockerfileFeatures.Labs : DockerfileFeatures.Mainline;
     }
 
     private ICacheManager Import(CacheImport import)

@@ -23,8 +23,12 @@ public sealed class FlagSetTests
     [InlineData("-name=x")]
     [InlineData("-n", "x")]
     [InlineData("--n=x")]
-    [InlineData("--name", "y", "-n", "x")]
+    [InlineData("--name", "y", "--name", "x")]
     public void A_text_is_given_in_every_way(params string[] arguments) => Assert.Equal("x", Set.Parse(arguments).String("name"));
+
+    [Fact]
+    public void Two_forms_of_one_flag_are_refused() =>
+        Assert.Equal("Cannot use two forms of the same flag: n name", Assert.Throws<UsageException>(() => Set.Parse(["--name", "y", "-n", "x"])).Message);
 
     [Fact]
     public void A_value_may_hold_anything()

@@ -68,10 +68,10 @@ internal sealed class LayerTimestamps(IContentStore content, ImageDocuments docu
                 await TarTimeClamp.CopyAsync(plain, blob, epoch.UnixSeconds, cancellationToken);
                 made = await blob.CompleteAsync(cancellationToken);
             }
-            documents.Keep(made.Digest);
             var labels = new Dictionary<string, string>(StringComparer.Ordinal) { [LayerBlobWriter.UncompressedAnnotation] = made.DiffId.ToString() };
-            await writer.CommitAsync(made.Size, made.Digest, labels, cancellationToken);
-            return new Descriptor(made.MediaType, made.Digest, made.Size)
+            var digest = await writer.CommitAsync(made.Size, null, labels, cancellationToken);
+            documents.Keep(digest);
+            return new Descriptor(made.MediaType, digest, made.Size)
             {
                 Annotations = new Dictionary<string, string>(made.Annotations, StringComparer.Ordinal)
                 {
