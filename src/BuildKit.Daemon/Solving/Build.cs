@@ -2,6 +2,7 @@ using System.Collections.Concurrent;
 using System.Text;
 using BuildKit.Dockerfile;
 using BuildKit.Dockerfile.Contexts;
+using BuildKit.Dockerfile.Instructions;
 using BuildKit.Llb;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
