@@ -27,10 +27,11 @@ internal static class Buildctl
         }
         catch (CommandException failure)
         {
+            var written = new HashSet<Google.Protobuf.ByteString>();
             for (Exception? cause = failure; cause is not null; cause = cause.InnerException)
             {
                 if (cause is RpcException answer)
-                    SourceSnippets.Write(answer, context.ErrorOutput);
+                    SourceSnippets.Write(answer, context.ErrorOutput, written);
             }
             context.PrintError(failure.ExitCode == 3 ? failure.Message + "\n" : $"error: {failure.Message}\n");
             if (ErrorText.Hint(failure.InnerException, context.Address) is { } hint)

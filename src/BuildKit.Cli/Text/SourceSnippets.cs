@@ -13,9 +13,9 @@ internal static class SourceSnippets
 
     /// <summary>Writes an excerpt for every source among the details of an error, each once: an error that went through
     /// the client and back names its source at every turn.</summary>
-    public static void Write(RpcException answer, Stream output)
+    public static void Write(RpcException answer, Stream output, HashSet<Google.Protobuf.ByteString>? written = null)
     {
-        var written = new HashSet<Google.Protobuf.ByteString>();
+        written ??= [];
         foreach (var detail in answer.Details)
         {
             if (detail.TypeUrl == SourceType && written.Add(detail.Value))

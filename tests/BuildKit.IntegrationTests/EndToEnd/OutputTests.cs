@@ -116,8 +116,8 @@ public sealed class OutputTests(BuildFixture fixture) : IClassFixture<BuildFixtu
             Assert.Equal(digest, inspected.RootElement.GetProperty("Digest").GetString());
         }
         (await Client.BuildAsync(context, "--output", $"type=image,name={fixture.Registry.Host}/bydigest,push=true,push-by-digest=true")).Succeeded();
-        (await Programs.RunAsync("skopeo", ["inspect", "--tls-verify=false", $"docker://{fixture.Registry.Host}/bydigest@{digest}"])).Succeeded();
-        (await Programs.RunAsync("skopeo", ["inspect", "--tls-verify=false", $"docker://{fixture.Registry.Host}/bydigest:latest"])).Failed();
+        (await Programs.RunAsync("skopeo", ["inspect", "--raw", "--tls-verify=false", $"docker://{fixture.Registry.Host}/bydigest@{digest}"])).Succeeded();
+        (await Programs.RunAsync("skopeo", ["inspect", "--raw", "--tls-verify=false", $"docker://{fixture.Registry.Host}/bydigest:latest"])).Failed();
     }
 
     [EndToEndFact]
@@ -184,8 +184,8 @@ public sealed class OutputTests(BuildFixture fixture) : IClassFixture<BuildFixtu
             Assert.Contains("Loaded image: example.com/team/app:v1", loaded.Text, StringComparison.Ordinal);
             var inspected = (await Programs.RunAsync("docker", [.. host, "image", "inspect", "--format", "{{.Config.User}} {{.Config.WorkingDir}} {{index .Config.Labels \"team\"}}", "example.com/team/app:v1"])).Succeeded();
             Assert.Equal("app /app build\n", inspected.Text);
-            (await Programs.RunAsync("docker", [.. host, "create", "--name", "c", "--network", "none", "example.com/team/app:v1"])).Succeeded();
-            var copied = (await Programs.RunAsync("docker", [.. host, "cp", "c:/app/result.txt", "-"])).Succeeded();
+            (await Programs.RunAsync("docker", [.. host, "create", "--name", "app", "--network", "none", "example.com/team/app:v1"])).Succeeded();
+            var copied = (await Programs.RunAsync("docker", [.. host, "cp", "app:/app/result.txt", "-"])).Succeeded();
             Assert.Equal("HELLO\n", System.Text.Encoding.UTF8.GetString(Read(copied.Output, "result.txt")));
         }
         finally
