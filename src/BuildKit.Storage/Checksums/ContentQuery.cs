@@ -31,7 +31,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
     {
         var (node, resolved) = await tree.ResolveAsync(path, followLinks, disk).ConfigureAwait(false);
         if (node is null)
-            throw new ContentNotFoundException($"\"{UnixPath.Clean("/" + path)}\": not found");
+            throw new ContentNotFoundException($"\"{UnixPath.Clean("/" + path).Replace("\\", "\\\\", StringComparison.Ordinal).Replace("\"", "\\\"", StringComparison.Ordinal)}\": not found");
         return await tree.DigestAsync(node, resolved, disk, cancellationToken).ConfigureAwait(false);
     }
 

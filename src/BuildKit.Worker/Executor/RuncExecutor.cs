@@ -156,7 +156,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
             RootPath = bundle.RootFs,
             ReadOnlyRoot = request.ReadOnlyRoot,
             Args = process.Args,
-            Env = StepEnvironment.Merge(process.Env),
+            Env = StepEnvironment.Merge(process.Env.Any(e => e.StartsWith("HOME=", StringComparison.Ordinal)) ? process.Env : [.. process.Env, "HOME=" + UserLookup.Home(bundle.RootFs, user.Uid)]),
             Cwd = process.Cwd,
             User = user,
             Hostname = request.Hostname.Length > 0 ? request.Hostname : DefaultHostname,

@@ -23,6 +23,21 @@ public static class UserLookup
         return Search(user, ReadLines(root, "/etc/passwd"), ReadLines(root, "/etc/group"));
     }
 
+    /// <summary>The home directory of a user inside a root, <c>/</c> when the user files name none. Runtimes differ in
+    /// what they set when there is none (crun: nothing), so it is not left to them.</summary>
+    public static string Home(string root, uint uid)
+    {
+        try
+        {
+            var entry = ReadLines(root, "/etc/passwd").FirstOrDefault(fields => fields.Length > 5 && ParseId(fields[2]) == uid);
+            return entry is { } found && found[5].Length > 0 ? found[5] : "/";
+        }
+        catch (IOException)
+        {
+            return "/"; // no file that can be read
+        }
+    }
+
     private static ProcessUser FindOrRoot(string root)
     {
         try
