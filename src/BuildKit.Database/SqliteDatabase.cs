@@ -15,6 +15,7 @@ public sealed class SqliteDatabase : IDisposable
     private readonly string _path;
     private readonly Lock _writing = new();
     private readonly SqliteConnection _writer;
+    private readonly DiskReserve _reserve;
     private readonly ConcurrentBag<SqliteConnection> _readers = [];
     private readonly Lock _queueing = new();
     private List<QueuedWrite> _queue = [];
@@ -25,6 +26,7 @@ public sealed class SqliteDatabase : IDisposable
     {
         _path = path;
         _writer = writer;
+        _reserve = new DiskReserve(path);
     }
 
     /// <summary>
@@ -85,18 +87,32 @@ public sealed class SqliteDatabase : IDisposable
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
             RunQueued();
-            _writer.Execute("BEGIN IMMEDIATE");
             try
             {
-                var result = write(_writer);
-                _writer.Execute("COMMIT");
+                var result = RunOnce(write);
+                _reserve.Refill();
                 return result;
             }
-            catch
+            catch (SqliteException error) when (error.IsDiskFull && _reserve.Spend())
             {
-                RollBack();
-                throw;
+                return RunOnce(write);
             }
+        }
+    }
+
+    private T RunOnce<T>(Func<SqliteConnection, T> write)
+    {
+        _writer.Execute("BEGIN IMMEDIATE");
+        try
+        {
+            var result = write(_writer);
+            _writer.Execute("COMMIT");
+            return result;
+        }
+        catch
+        {
+            RollBack();
+            throw;
         }
     }
 

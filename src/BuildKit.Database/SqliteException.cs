@@ -8,4 +8,7 @@ public sealed class SqliteException(int code, string message) : Exception(messag
 
     /// <summary>Whether the file is damaged or is no database.</summary>
     public bool IsCorruption => (Code & 0xff) is SqliteNative.Corrupt or SqliteNative.NotADatabase;
+
+    /// <summary>Whether there is no room left on the disk.</summary>
+    public bool IsDiskFull => (Code & 0xff) == SqliteNative.Full;
 }
