@@ -10,6 +10,7 @@ using var interrupt = new CancellationTokenSource();
 var signals = 0;
 var errorOutput = new StandardStream(2);
 var log = new Log(errorOutput, Terminal.IsTerminal(2), TimeProvider.System);
+BuildKit.Linux.LinuxProcess.AcceptInterrupts();
 using var onInterrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
 using var onTerminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
 var context = new CommandContext

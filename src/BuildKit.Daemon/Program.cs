@@ -73,6 +73,7 @@ internal static class Buildkitd
 
         using var stop = new CancellationTokenSource();
         var signals = 0;
+        LinuxProcess.AcceptInterrupts();
         using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, OnSignal);
         using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, OnSignal);
 

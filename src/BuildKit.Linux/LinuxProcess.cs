@@ -80,6 +80,18 @@ public static unsafe class LinuxProcess
         }
     }
 
+    /// <summary>
+    /// Lets SIGINT reach this process even if it was started ignoring it, as shells start background jobs: the
+    /// runtime leaves ignored signals ignored, while scripts count on <c>kill -INT</c> ending a build.
+    /// Call it before a handler is registered.
+    /// </summary>
+    public static void AcceptInterrupts()
+    {
+        const int Interrupt = 2, Default = 0;
+        if (NativeMethods.signal(Interrupt, Default) == -1)
+            throw LinuxException.Last("signal", "SIGINT");
+    }
+
     /// <summary>Makes a standard stream (0, 1, 2) another name of an open file.</summary>
     public static void Redirect(SafeFileHandle file, int standardStream)
     {

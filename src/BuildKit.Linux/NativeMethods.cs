@@ -132,6 +132,9 @@ internal static unsafe partial class NativeMethods
     [LibraryImport("libc", SetLastError = true)]
     internal static partial int dup2(int from, int to);
 
+    [LibraryImport("libc", SetLastError = true)]
+    internal static partial nint signal(int number, nint handler);
+
     [LibraryImport(C, SetLastError = true)]
     internal static partial int setns(SafeFileHandle file, int type);
 

@@ -91,7 +91,7 @@ public sealed class CrashTests(BuildFixture fixture) : IClassFixture<BuildFixtur
             await prune.EndAsync();
         }
         await daemon.StartAgainAsync();
-        AssertClean(daemon);
+        await AssertCleanAsync(daemon);
 
         // What was pruned is gone, what is left is whole: either way the builds are right.
         (await client.BuildAsync(other)).Succeeded();
@@ -114,7 +114,7 @@ public sealed class CrashTests(BuildFixture fixture) : IClassFixture<BuildFixtur
             await build.EndAsync();
         }
         await daemon.StartAgainAsync();
-        AssertClean(daemon);
+        await AssertCleanAsync(daemon);
         using var output = new TempDirectory();
         (await client.BuildAsync(context, "--output", $"type=local,dest={output.Path}/1")).Succeeded();
         await AssertSumAsync($"{output.Path}/1");
@@ -123,7 +123,7 @@ public sealed class CrashTests(BuildFixture fixture) : IClassFixture<BuildFixtur
     /// <summary>Nothing is left over, what was finished is cached, and its files are what they were.</summary>
     private static async Task AssertSoundAsync(DaemonProcess daemon, Buildctl client, ContextDirectory context, string dockerfile, string output)
     {
-        AssertClean(daemon);
+        await AssertCleanAsync(daemon);
         context.Write("Dockerfile", dockerfile);
         var again = (await client.BuildAsync(context, "--output", $"type=local,dest={output}/2")).Succeeded();
         Assert.Empty(again.Trace.Executed);
@@ -131,9 +131,12 @@ public sealed class CrashTests(BuildFixture fixture) : IClassFixture<BuildFixtur
         await AssertSumAsync($"{output}/2");
     }
 
-    private static void AssertClean(DaemonProcess daemon)
+    /// <summary>A daemon that started removes what is left in the background: it is given the time that takes.</summary>
+    private static async Task AssertCleanAsync(DaemonProcess daemon)
     {
         Assert.Empty(daemon.MountsBelowRoot());
+        for (var tries = 0; Leftovers(daemon.Root).Count > 0 && tries < 300; tries++)
+            await Task.Delay(100);
         Assert.Empty(Leftovers(daemon.Root));
     }
 
