@@ -62,12 +62,30 @@ public sealed partial class RefStore
                 writable = null;
             var record = new CacheRecord
             {
-                Id = row.Id, SnapshotId = row.Snapshot, Committed = row.Committed,
-                Parent = parent, MergeParents = merge.ConvertAll(m => m!), LowerDiffParent = lower, UpperDiffParent = upper, IsDiff = row.IsDiff,
-                EqualMutable = writable, Retain = row.Retain, BlobOnly = row.BlobOnly, Size = row.Committed ? row.Size : -1,
-                Description = row.Description, RecordType = row.RecordType, CreatedAt = row.CreatedAt, LastUsedAt = row.LastUsedAt,
-                UsageCount = row.UsageCount, DiffId = row.DiffId, Blob = row.Blob, Chain = row.Chain, MediaType = row.MediaType,
-                BlobSize = row.BlobSize, Urls = row.Urls, ImageRefs = row.ImageRefs,
+                Id = row.Id,
+                SnapshotId = row.Snapshot,
+                Committed = row.Committed,
+                Parent = parent,
+                MergeParents = merge.ConvertAll(m => m!),
+                LowerDiffParent = lower,
+                UpperDiffParent = upper,
+                IsDiff = row.IsDiff,
+                EqualMutable = writable,
+                Retain = row.Retain,
+                BlobOnly = row.BlobOnly,
+                Size = row.Committed ? row.Size : -1,
+                Description = row.Description,
+                RecordType = row.RecordType,
+                CreatedAt = row.CreatedAt,
+                LastUsedAt = row.LastUsedAt,
+                UsageCount = row.UsageCount,
+                DiffId = row.DiffId,
+                Blob = row.Blob,
+                Chain = row.Chain,
+                MediaType = row.MediaType,
+                BlobSize = row.BlobSize,
+                Urls = row.Urls,
+                ImageRefs = row.ImageRefs,
             };
             if (writable is not null)
                 writable.EqualImmutable = record;

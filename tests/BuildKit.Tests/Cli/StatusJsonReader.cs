@@ -19,16 +19,21 @@ internal static class StatusJsonReader
         {
             var vertex = new Vertex
             {
-                Digest = Text(item, "digest"), Name = Text(item, "name"), Error = Text(item, "error"),
+                Digest = Text(item, "digest"),
+                Name = Text(item, "name"),
+                Error = Text(item, "error"),
                 Cached = item.TryGetProperty("cached", out var cached) && cached.GetBoolean(),
-                Started = Time(item, "started"), Completed = Time(item, "completed"),
+                Started = Time(item, "started"),
+                Completed = Time(item, "completed"),
             };
             vertex.Inputs.AddRange(Items(item, "inputs").Select(static input => input.GetString()!));
             if (item.TryGetProperty("progressGroup", out var group))
             {
                 vertex.ProgressGroup = new ProgressGroup
                 {
-                    Id = Text(group, "id"), Name = Text(group, "name"), Weak = group.TryGetProperty("weak", out var weak) && weak.GetBoolean(),
+                    Id = Text(group, "id"),
+                    Name = Text(group, "name"),
+                    Weak = group.TryGetProperty("weak", out var weak) && weak.GetBoolean(),
                 };
             }
             message.Vertexes.Add(vertex);
@@ -37,15 +42,24 @@ internal static class StatusJsonReader
         {
             message.Statuses.Add(new VertexStatus
             {
-                ID = Text(item, "id"), Vertex = Text(item, "vertex"), Name = Text(item, "name"), Current = Number(item, "current"),
-                Total = Number(item, "total"), Timestamp = Time(item, "timestamp"), Started = Time(item, "started"), Completed = Time(item, "completed"),
+                ID = Text(item, "id"),
+                Vertex = Text(item, "vertex"),
+                Name = Text(item, "name"),
+                Current = Number(item, "current"),
+                Total = Number(item, "total"),
+                Timestamp = Time(item, "timestamp"),
+                Started = Time(item, "started"),
+                Completed = Time(item, "completed"),
             });
         }
         foreach (var item in Items(root, "logs"))
         {
             message.Logs.Add(new VertexLog
             {
-                Vertex = Text(item, "vertex"), Stream = Number(item, "stream"), Timestamp = Time(item, "timestamp"), Msg = Bytes(item, "data"),
+                Vertex = Text(item, "vertex"),
+                Stream = Number(item, "stream"),
+                Timestamp = Time(item, "timestamp"),
+                Msg = Bytes(item, "data"),
             });
         }
         foreach (var item in Items(root, "warnings"))

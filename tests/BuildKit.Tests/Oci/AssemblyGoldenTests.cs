@@ -103,7 +103,10 @@ public sealed class AssemblyGoldenTests
         {
             Annotations = new Dictionary<string, string>
             {
-                ["containerd.io/uncompressed"] = "x", ["buildkit/createdat"] = "x", ["containerd.io/distribution.source.a.test"] = "x", ["buildkit/rewritten-timestamp"] = "1",
+                ["containerd.io/uncompressed"] = "x",
+                ["buildkit/createdat"] = "x",
+                ["containerd.io/distribution.source.a.test"] = "x",
+                ["buildkit/rewritten-timestamp"] = "1",
             },
         };
         Assert.Equal(["buildkit/rewritten-timestamp"], ManifestAssembly.Layer(layer, oci: true).Annotations.Keys);

@@ -184,7 +184,9 @@ internal sealed class TestBench : IOperationResolver, IAsyncDisposable
         var digest = Hash((id ?? name) + "|" + string.Join("|", inputs.Select(i => i.Vertex.Digest + ":" + i.Index)));
         return new Vertex(digest, step, inputs, name, new VertexOptions
         {
-            IgnoreCache = ignoreCache, CacheSources = sources ?? [], ExportCache = exportCache,
+            IgnoreCache = ignoreCache,
+            CacheSources = sources ?? [],
+            ExportCache = exportCache,
         });
     }
 

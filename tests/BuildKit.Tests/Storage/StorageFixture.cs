@@ -173,7 +173,10 @@ internal sealed class StorageFixture : IAsyncDisposable
         directory ??= System.IO.Directory.CreateTempSubdirectory("buildkit-storage").FullName;
         var options = new StorageOptions
         {
-            Snapshotter = "native", Time = clock, Layers = layers, Refs = new RefStoreOptions { FreeBytes = () => free },
+            Snapshotter = "native",
+            Time = clock,
+            Layers = layers,
+            Refs = new RefStoreOptions { FreeBytes = () => free },
         };
         return new StorageFixture(directory, owns, await StorageRoot.OpenAsync(directory, options, CancellationToken.None), clock, layers);
     }
