@@ -103,6 +103,9 @@ public sealed class FileSyncGoldenTests
         {
             var failure = await Assert.ThrowsAsync<FileSyncException>(receive);
             Assert.Equal(error.GetProperty("receiver_error").GetString(), failure.Message);
+            // The packet was sent before the receiver failed; the sender reads it on a thread of its own.
+            for (var tries = 0; sender.ErrorText is null && tries < 1000; tries++)
+                await Task.Delay(10);
             Assert.Equal(error.GetProperty("err_packet").GetString(), sender.ErrorText);
             return;
         }
