@@ -89,7 +89,10 @@ public sealed record CacheBackendContext
 /// <summary>A cache export or import cannot be used as configured, or failed; the message is what clients show.</summary>
 public sealed class RemoteCacheException(string message, Exception? inner = null) : Exception(message, inner)
 {
-    /// <summary>Runs a part of an export; its errors say what was being done: <c>WHAT: CAUSE</c>. Those that say it already stay.</summary>
+    /// <summary>The message says what was being done; nothing is put around it.</summary>
+    internal bool IsComplete { get; init; }
+
+    /// <summary>Runs a part of an export; its errors say what was being done: <c>WHAT: CAUSE</c>.</summary>
     internal static async Task<bool> WrapAsync(string what, Func<Task> part)
     {
         try
@@ -97,7 +100,7 @@ public sealed class RemoteCacheException(string message, Exception? inner = null
             await part().ConfigureAwait(false);
             return true;
         }
-        catch (Exception e) when (e is not (OperationCanceledException or RemoteCacheException))
+        catch (Exception e) when (e is not (OperationCanceledException or RemoteCacheException { IsComplete: true }))
         {
             throw new RemoteCacheException($"{what}: {e.Message}", e);
         }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using Azure.Core;
+using Azure.Identity;
 using BuildKit.RemoteCache.Transfer;
 
 namespace BuildKit.RemoteCache.Backends.AzureBlob;
@@ -73,6 +74,10 @@ internal sealed class TokenIdentity(TokenCredential credential, TimeProvider tim
             if (_known is not { } token || token.ExpiresOn - time.GetUtcNow() < Margin)
                 _known = await credential.GetTokenAsync(new TokenRequestContext(["https://storage.azure.com/.default"]), cancellationToken).ConfigureAwait(false);
             message.Headers.TryAddWithoutValidation("Authorization", "Bearer " + _known.Value.Token);
+        }
+        catch (AuthenticationFailedException e)
+        {
+            throw new TransferException(e.Message, e);
         }
         finally
         {

@@ -91,7 +91,7 @@ internal static class S3Cache
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {
-                throw new RemoteCacheException($"error reading layer blob from provider: {e.Message}", e);
+                throw new RemoteCacheException($"error reading layer blob from provider: {e.Message}", e) { IsComplete = true };
             }
         }
     }

@@ -41,7 +41,7 @@ public sealed class AwsCredentialTests : IDisposable
             s3 =
               aws_access_key_id = NESTED
             [profile ci]
-            aws_access_key_id = CI ; no comment
+            aws_access_key_id = CI ; comment
             aws_secret_access_key = secret # comment
             [other]
             aws_access_key_id = X
@@ -51,7 +51,7 @@ public sealed class AwsCredentialTests : IDisposable
         Write("credentials", "[default]\naws_secret_access_key=fs\naws_session_token=ft\n[ci]\naws_session_token=ct\n");
         Assert.Equal(new AwsCredentials("CONFIG", "fs", "ft", null), await FindAsync());
         Set("AWS_PROFILE", "ci");
-        Assert.Equal(new AwsCredentials("CI ; no comment", "secret", "ct", null), await FindAsync());
+        Assert.Equal(new AwsCredentials("CI", "secret", "ct", null), await FindAsync());
         Set("AWS_PROFILE", "other");
         Assert.Equal("get identity: get credentials: failed to get shared config profile, other", (await Assert.ThrowsAsync<TransferException>(FindAsync)).Message);
     }
@@ -82,13 +82,12 @@ public sealed class AwsCredentialTests : IDisposable
     [Fact]
     public async Task A_web_identity_token_becomes_a_role_and_is_renewed_before_it_ends()
     {
-        List<string> forms = [];
+        var forms = new System.Collections.Concurrent.ConcurrentQueue<string>();
         var serial = 0;
         await using var sts = await StubServer.StartAsync(async (context, _) =>
         {
             using var reader = new StreamReader(context.Request.Body);
-            lock (forms)
-                forms.Add(await reader.ReadToEndAsync() + " " + context.Request.Headers.Authorization);
+            forms.Enqueue(await reader.ReadToEndAsync() + " " + context.Request.Headers.Authorization);
             await context.Response.WriteAsync(Sts($"WEB{++serial}", serial == 1 ? DateTimeOffset.UtcNow.AddMinutes(4) : DateTimeOffset.UtcNow.AddHours(1)));
         });
         var file = Path.Combine(_home.FullName, "token");
@@ -158,7 +157,7 @@ public sealed class AwsCredentialTests : IDisposable
     public async Task A_single_sign_on_gives_the_role_of_its_account()
     {
         await using var portal = await StubServer.StartAsync((context, _) => context.Response.WriteAsync(
-            $$"""{"roleCredentials":{"accessKeyId":"{{context.Request.Query["role_name"]}}-{{context.Request.Query["account_id"]}}-{{context.Request.Headers["x-amz-sso_bearer_token"]}}","secretAccessKey":"s","sessionToken":"t","expiration":32472144000000}}"""));
+            $$$"""{"roleCredentials":{"accessKeyId":"{{{context.Request.Query["role_name"]}}}-{{{context.Request.Query["account_id"]}}}-{{{context.Request.Headers["x-amz-sso_bearer_token"]}}}","secretAccessKey":"s","sessionToken":"t","expiration":32472144000000}}"""));
         Write("config", "[default]\nsso_session = corp\nsso_account_id = 12\nsso_role_name = Dev\n[sso-session corp]\nsso_start_url = https://corp.example/start\nsso_region = us-east-1\n");
         Set("AWS_ENDPOINT_URL_SSO", "http://" + portal.Host);
         Assert.Contains("run aws sso login", (await Assert.ThrowsAsync<TransferException>(FindAsync)).Message, StringComparison.Ordinal);

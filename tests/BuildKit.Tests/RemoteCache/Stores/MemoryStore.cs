@@ -1,4 +1,6 @@
 using System.Collections.Concurrent;
+using System.Text;
+using System.Text.RegularExpressions;
 using BuildKit.Tests.Registry;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -40,6 +42,7 @@ internal sealed class MemoryStore : IAsyncDisposable
         Authorizations.Enqueue($"{request.Headers.Authorization} {request.Headers["x-amz-security-token"]}".Trim());
         if (await Before(context))
             return;
+        context.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null;
         using var body = new MemoryStream();
         await request.Body.CopyToAsync(body);
         if (target.EndsWith("?restype=container", StringComparison.Ordinal))
@@ -69,7 +72,7 @@ internal sealed class MemoryStore : IAsyncDisposable
             var key = query.ContainsKey("partNumber") ? $"{path}#{int.Parse(query["partNumber"]!, System.Globalization.CultureInfo.InvariantCulture):D5}"
                 : query["comp"] == "block" ? $"{path}#{query["blockid"]}" : path;
             if (query["comp"] == "blocklist")
-                Objects[path] = [.. Objects.Keys.Where(k => k.StartsWith(path + "#", StringComparison.Ordinal)).Order(StringComparer.Ordinal).SelectMany(k => Objects[k])];
+                Objects[path] = [.. Regex.Matches(Encoding.UTF8.GetString(body.ToArray()), "<Latest>(.*?)</Latest>").SelectMany(id => Objects[$"{path}#{id.Groups[1].Value}"])];
             else
                 Objects[key] = body.ToArray();
             context.Response.Headers.ETag = "\"e\"";

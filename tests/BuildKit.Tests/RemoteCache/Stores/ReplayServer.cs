@@ -43,7 +43,7 @@ internal sealed class ReplayServer : IAsyncDisposable
         var answers = recorded.GroupBy(e => (e.Request.Method, e.Request.Target))
             .ToDictionary(g => g.Key, g => new ConcurrentQueue<WireExchange>(g));
         var seen = new ConcurrentQueue<WireRequest>();
-        var server = await StubServer.StartAsync(async (context, _) =>
+        var server = await StubServer.StartAsync(async (context, stub) =>
         {
             var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
             using var body = new MemoryStream();

@@ -85,11 +85,8 @@ public sealed class StoreAttributeTests
         Assert.Equal(layer.Value, store.Objects[keys[0].Replace("#", layer.Key.Hex, StringComparison.Ordinal)]);
         foreach (var manifest in keys.Skip(1))
         {
-            Assert.Equal(
-                $$"""
-                {"layers":[{"blob":"{{layer.Key}}","parent":-1,"annotations":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","diffID":"{{Digest.Sha256("diff1000")}}","size":1000,"createdAt":"2026-11-20T18:23:25.5Z"}}],
-                """,
-                Encoding.UTF8.GetString(store.Objects[manifest])[..^(Encoding.UTF8.GetString(store.Objects[manifest]).Length - Encoding.UTF8.GetString(store.Objects[manifest]).IndexOf("\"records\"", StringComparison.Ordinal))]);
+            var layers = $$$"""{"layers":[{"blob":"{{{layer.Key}}}","parent":-1,"annotations":{"mediaType":"application/vnd.oci.image.layer.v1.tar+gzip","diffID":"{{{Digest.Sha256("diff1000")}}}","size":1000,"createdAt":"2026-11-20T18:23:25.5Z"}}],"records":[""";
+            Assert.StartsWith(layers, Encoding.UTF8.GetString(store.Objects[manifest]), StringComparison.Ordinal);
         }
 
         var import = await registry.ResolveImporterAsync(type, attributes, StoreKit.Context(), default);
@@ -103,7 +100,7 @@ public sealed class StoreAttributeTests
         await using var blob = await result.Layers.Provider.OpenAsync(descriptor, 400, default);
         using var copy = new MemoryStream();
         await blob.CopyToAsync(copy);
-        Assert.Equal(layer.Value.AsSpan(400), copy.ToArray());
+        Assert.Equal(layer.Value[400..], copy.ToArray());
     }
 
     [Fact]

@@ -16,11 +16,7 @@ namespace BuildKit.Tests.RemoteCache.Stores;
 /// <summary>What our clients send to object stores, beside what the reference was recorded sending.</summary>
 public sealed class StoreRequestGoldenTests
 {
-    private static readonly Dictionary<string, string> Attributes = new(StringComparer.Ordinal)
-    {
-        ["s3"] = "endpoint_url=http://@,use_path_style=true,bucket=bkt,region=us-east-1,prefix=pre/,name=n1;n2,access_key_id=AKIDEXAMPLE,secret_access_key=secret",
-        ["azblob"] = "account_url=http://@/az,account_name=acct,secret_access_key=c2VjcmV0,prefix=pre,name=n1;n2",
-    };
+    private static readonly string[] Types = ["s3", "azblob"];
 
     /// <summary>Every recorded exchange of a store this test knows, by type and file.</summary>
     public static TheoryData<string, string> Recordings()
@@ -33,7 +29,7 @@ public sealed class StoreRequestGoldenTests
         foreach (var path in document.RootElement.GetProperty("entries").EnumerateArray().Select(e => e.GetProperty("path").GetString()!))
         {
             var at = path.LastIndexOf("/http-", StringComparison.Ordinal);
-            if (at < 0 || !Attributes.ContainsKey(path[(at + 6)..]))
+            if (at < 0 || !Types.Contains(path[(at + 6)..], StringComparer.Ordinal))
                 continue;
             foreach (var file in Directory.GetFiles(Golden.Path("cache", path), "*.jsonl").Order(StringComparer.Ordinal))
                 data.Add(path[(at + 6)..], Path.GetRelativePath(Golden.Path("cache"), file));
@@ -41,7 +37,7 @@ public sealed class StoreRequestGoldenTests
         return data;
     }
 
-    [Theory]
+    [GoldenTheory("cache/index.json")]
     [MemberData(nameof(Recordings))]
     public async Task Requests_are_those_of_the_reference_or_fewer(string type, string file)
     {
@@ -60,8 +56,7 @@ public sealed class StoreRequestGoldenTests
             Time = new ClockOfRecording(Parse(recorded[0].Date)),
             Environment = _ => null,
         };
-        var attributes = (Attributes[type] + (file.Contains("touch", StringComparison.Ordinal) ? ",touch_refresh=1h" : ""))
-            .Replace("@", server.Host, StringComparison.Ordinal).Split(',').Select(p => p.Split('=', 2)).ToDictionary(p => p[0], p => p[1], StringComparer.Ordinal);
+        var attributes = AttributesOf(type, [.. recorded.Select(e => e.Request)], server.Host);
         var registry = CacheBackendRegistry.WithBuiltIns();
         var progress = new CacheProgress(new SilentProgress(), TimeProvider.System);
         if (isImport)
@@ -88,6 +83,33 @@ public sealed class StoreRequestGoldenTests
             Assert.Empty(await export.WriteAsync(cache, progress, default));
         }
         Compare([.. recorded.Select(e => e.Request)], [.. server.Seen], isImport);
+    }
+
+    /// <summary>The attributes the recorded requests were made with, as their paths tell.</summary>
+    private static Dictionary<string, string> AttributesOf(string type, IReadOnlyList<WireRequest> recorded, string host)
+    {
+        var keys = recorded.Where(r => !IsContainer(r)).Select(r => Uri.UnescapeDataString(r.Path)).ToList();
+        var container = type == "s3" ? "/" + keys[0].Split('/')[1] : recorded.First(IsContainer).Path;
+        var prefix = keys[0][(container.Length + 1)..];
+        prefix = prefix[..Math.Max(prefix.IndexOf("blobs/", StringComparison.Ordinal), prefix.IndexOf("manifests/", StringComparison.Ordinal))];
+        var manifests = $"{container}/{prefix}manifests/";
+        var names = string.Join(';', keys.Where(k => k.StartsWith(manifests, StringComparison.Ordinal)).Select(k => k[manifests.Length..]).Distinct().Order(StringComparer.Ordinal));
+        var attributes = new Dictionary<string, string>(StringComparer.Ordinal) { ["name"] = names, ["prefix"] = prefix };
+        if (type == "s3")
+        {
+            (attributes["endpoint_url"], attributes["use_path_style"], attributes["bucket"], attributes["region"]) = ($"http://{host}", "true", container[1..], "us-east-1");
+            (attributes["access_key_id"], attributes["secret_access_key"]) = ("AKIDEXAMPLE", "secret");
+            // Recorded was an object two hours old.
+            if (recorded.Any(r => r.Target.EndsWith("x-id=CopyObject", StringComparison.Ordinal)))
+                attributes["touch_refresh"] = "1h";
+        }
+        else
+        {
+            var slash = container.LastIndexOf('/');
+            (attributes["account_url"], attributes["container"]) = ($"http://{host}{container[..slash]}", container[(slash + 1)..]);
+            (attributes["account_name"], attributes["secret_access_key"]) = ("acct", "c2VjcmV0");
+        }
+        return attributes;
     }
 
     private static void Compare(IReadOnlyList<WireRequest> theirs, IReadOnlyList<WireRequest> ours, bool isImport)

@@ -134,8 +134,9 @@ public sealed class StoreTransferTests
         await using var blob = await layers.Provider.OpenAsync(layers.Descriptors[0], offset, default);
         using var copy = new MemoryStream();
         await blob.CopyToAsync(copy);
-        Assert.Equal(bytes.AsSpan(offset), copy.ToArray());
-        Assert.Equal(3, ranges.Count);
+        Assert.Equal(bytes[offset..], copy.ToArray());
+        // A connection that breaks may take bytes with it that were on their way.
+        Assert.True(fault == "abort" ? ranges.Count >= 3 : ranges.Count == 3, string.Join(", ", ranges));
         Assert.Equal(offset == 0 ? "" : "bytes=100-", ranges[0]);
         Assert.Matches("^bytes=[0-9]+-$", ranges[2]);
     }
@@ -180,9 +181,9 @@ public sealed class StoreTransferTests
         };
         var (cache, _) = await StoreKit.CacheAsync(10);
         var export = await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync(
-            "s3", StoreKit.Attributes(S3 + ",timeout=100ms", store.Host), StoreKit.Context(), default);
+            "s3", StoreKit.Attributes(S3 + ",timeout=500ms", store.Host), StoreKit.Context(), default);
         var thrown = await Assert.ThrowsAsync<RemoteCacheException>(() => export.WriteAsync(cache, StoreKit.Progress(), default));
-        Assert.EndsWith("timed out: nothing came for 0.1s", thrown.Message, StringComparison.Ordinal);
+        Assert.EndsWith("timed out: nothing came for 0.5s", thrown.Message, StringComparison.Ordinal);
         Assert.Equal(3, store.Requests.Count(r => r.StartsWith("PUT", StringComparison.Ordinal)));
         await over.CancelAsync();
     }

@@ -46,10 +46,19 @@ internal sealed class AwsProfiles
             var equals = line.IndexOf('=', StringComparison.Ordinal);
             if (section is null || equals < 0 || char.IsWhiteSpace(line[0]))
                 continue;
-            var value = line[(equals + 1)..];
-            var comment = value.IndexOf(" #", StringComparison.Ordinal);
-            section[line[..equals].Trim().ToLowerInvariant()] = (comment < 0 ? value : value[..comment]).Trim();
+            section[line[..equals].Trim().ToLowerInvariant()] = WithoutComment(line[(equals + 1)..]).Trim();
         }
+    }
+
+    /// <summary>A comment begins with a sign after white space.</summary>
+    private static string WithoutComment(string value)
+    {
+        for (var i = 1; i < value.Length; i++)
+        {
+            if (value[i] is '#' or ';' && value[i - 1] is ' ' or '\t')
+                return value[..i];
+        }
+        return value;
     }
 
     private Dictionary<string, string>? Section(string[] words, bool isConfig) => words switch
