@@ -142,8 +142,6 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
     [InlineData("s3", "gzip", "application/vnd.oci.image.layer.v1.tar+gzip\"")]
     [InlineData("s3", "estargz", "application/vnd.oci.image.layer.v1.tar+gzip\"")]
     [InlineData("s3", "zstd", "application/vnd.oci.image.layer.v1.tar+zstd\"")]
-    [InlineData("azblob", "uncompressed", "application/vnd.oci.image.layer.v1.tar\"")]
-    [InlineData("azblob", "estargz", "application/vnd.oci.image.layer.v1.tar+gzip\"")]
     [InlineData("azblob", "zstd", "application/vnd.oci.image.layer.v1.tar+zstd\"")]
     public async Task Layers_are_stored_in_each_compression(string type, string compression, string mediaType)
     {
@@ -162,14 +160,11 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
 
     [ObjectStoreTheory]
     [InlineData("s3", 12, "partNumber=", 3)]
-    [InlineData("azblob", 33, "comp=block&", 2)]
-    [InlineData("azblob", 33, "comp=blocklist", 1)]
+    [InlineData("azblob", 34, "comp=block&", 2)]
     public async Task A_large_layer_goes_in_parts(string type, int megabytes, string query, int parts)
     {
         using var context = OneStep(fixture.Build.Base, $"head -c {megabytes}000000 /dev/urandom > /big");
         var cache = fixture.Cache(type, _prefix, "compression=uncompressed");
-        if (type == "azblob")
-            context.Write("Dockerfile", (await File.ReadAllTextAsync(context["Dockerfile"])).Replace("33000000", "34000000", StringComparison.Ordinal));
         (await First.BuildAsync(context, "--export-cache", cache)).Succeeded();
         Assert.Equal(parts, Mine(type).Count(r => (r.Target + "&").Contains(query, StringComparison.Ordinal)));
         await Second.PruneAllAsync();
@@ -207,7 +202,7 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
     }
 
     [ObjectStoreTheory]
-    [InlineData("s3", "secret_access_key=wrong", "failed to check file presence in cache: operation error S3: HeadObject, https response error StatusCode: 403")]
+    [InlineData("s3", "access_key_id=WRONG", "failed to check file presence in cache: operation error S3: HeadObject, https response error StatusCode: 403")]
     [InlineData("s3", "bucket=missing", "error writing layer blob: operation error S3: PutObject, https response error StatusCode: 404")]
     [InlineData("azblob", "secret_access_key=d3Jvbmc=", "failed to configure azblob cache exporter: failed to create container client: failed to get properties of cache container buildkit-cache: GET ")]
     public async Task What_the_store_refuses_fails_the_export_and_only_shows_in_an_import(string type, string wrong, string error)
@@ -244,34 +239,34 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
         Assert.Empty((await Second.BuildAsync(context, "--import-cache", fixture.Cache("s3", _prefix))).Succeeded().Trace.Executed);
     }
 
-    public static TheoryData<string, string> Downloads => new()
-    {
-        { "s3", "reset" }, { "s3", "truncate" }, { "s3", "429" }, { "s3", "503" }, { "s3", "stall" },
-        { "azblob", "reset" }, { "azblob", "truncate" }, { "azblob", "429" }, { "azblob", "503" }, { "azblob", "stall" },
-    };
-
     [ObjectStoreTheory]
-    [MemberData(nameof(Downloads))]
-    public async Task A_bad_download_goes_on_until_the_layer_is_whole(string type, string what)
+    [InlineData("s3")]
+    [InlineData("azblob")]
+    public async Task A_bad_download_goes_on_until_the_layer_is_whole(string type)
     {
         using var context = OneStep(fixture.Build.Base, "head -c 300000 /dev/urandom > /data");
         var cache = fixture.Cache(type, _prefix, "timeout=1s");
         (await First.BuildAsync(context, "--export-cache", cache)).Succeeded();
-        await Second.PruneAllAsync();
-        fixture.Proxy(type).Inject(IsBlobRead, what switch
-        {
-            "reset" => new Fault.ResetAnswer(100_000),
-            "truncate" => new Fault.Truncate(100_000),
-            "stall" => new Fault.Stall(100_000),
-            _ => Fault.Answer.Busy(int.Parse(what, System.Globalization.CultureInfo.InvariantCulture), seconds: 1),
-        });
-        // Of the two layers the base image's is small enough to be whole before anything happens to it.
-        fixture.Proxy(type).Inject(IsBlobRead, new Fault.ResetAnswer(200_000));
         using var temp = new TempDirectory();
-        var build = (await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=local,dest={temp.Path}/out")).Succeeded();
-        Assert.Empty(build.Trace.Executed);
-        Assert.Equal(300_000, new FileInfo($"{temp.Path}/out/data").Length);
-        Assert.Equal(0, fixture.Proxy(type).FaultsLeft);
+        (await First.BuildAsync(context, "--output", $"type=local,dest={temp.Path}/first")).Succeeded();
+        var proxy = fixture.Proxy(type);
+        Fault[][] rounds =
+        [
+            // Both layers are read at once; which of them meets which fault does not matter.
+            [new Fault.ResetAnswer(100_000), new Fault.Truncate(150_000), new Fault.ResetAnswer(0)],
+            [Fault.Answer.Busy(503, seconds: 1), Fault.Answer.Busy(429, seconds: 1), new Fault.Stall(100_000)],
+        ];
+        foreach (var round in rounds)
+        {
+            await Second.PruneAllAsync();
+            foreach (var fault in round)
+                proxy.Inject(IsBlobRead, fault);
+            var build = (await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=local,dest={temp.Path}/second")).Succeeded();
+            Assert.Empty(build.Trace.Executed);
+            Assert.Equal(await File.ReadAllBytesAsync($"{temp.Path}/first/data"), await File.ReadAllBytesAsync($"{temp.Path}/second/data"));
+            Assert.Equal(0, proxy.FaultsLeft);
+            Directory.Delete($"{temp.Path}/second", recursive: true);
+        }
     }
 
     [ObjectStoreTheory]
@@ -315,15 +310,17 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
     public async Task A_layer_that_is_gone_from_azblob_means_that_its_step_is_executed()
     {
         using var context = Context();
+        using var temp = new TempDirectory();
         var cache = fixture.Cache("azblob", _prefix);
-        (await First.BuildAsync(context, "--export-cache", cache + ",mode=max")).Succeeded();
+        (await First.BuildAsync(context, "--export-cache", cache + ",mode=max", "--output", $"type=local,dest={temp.Path}/first")).Succeeded();
         await Second.PruneAllAsync();
         fixture.AzureProxy.Inject(
             r => r.Method == "HEAD" && r.Target.Contains("blobs%2F", StringComparison.Ordinal),
             new Fault.Answer(404) { Headers = new Dictionary<string, string>(StringComparer.Ordinal) { ["x-ms-error-code"] = "BlobNotFound" } }, times: 100);
-        var build = (await Second.BuildAsync(context, "--import-cache", cache)).Succeeded();
-        Assert.Equal(5, build.Trace.Executed.Count);
+        (await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=local,dest={temp.Path}/second")).Succeeded();
         fixture.AzureProxy.Reset();
+        Assert.DoesNotContain(Mine("azblob"), IsBlobRead);
+        Assert.NotEqual(await File.ReadAllTextAsync($"{temp.Path}/first/app/random"), await File.ReadAllTextAsync($"{temp.Path}/second/app/random"));
     }
 
     private IEnumerable<ProxiedRequest> Mine(string type) => fixture.Proxy(type).Requests.Where(r => r.Target.Contains(_prefix, StringComparison.Ordinal));

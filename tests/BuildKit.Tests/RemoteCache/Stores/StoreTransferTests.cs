@@ -246,6 +246,63 @@ public sealed class StoreTransferTests
     }
 
     [Fact]
+    public async Task An_old_object_of_5_GiB_and_more_is_touched_in_pieces()
+    {
+        const long size = (6L << 30) + 7;
+        await using var store = await MemoryStore.StartAsync();
+        var copied = new System.Collections.Concurrent.ConcurrentQueue<string>();
+        store.Before = async context =>
+        {
+            var isPart = context.Request.Query.ContainsKey("partNumber");
+            if (context.Request.Method == "HEAD")
+            {
+                context.Response.ContentLength = size;
+                context.Response.Headers.LastModified = DateTimeOffset.UtcNow.AddDays(-2).ToString("R");
+                return true;
+            }
+            if (!isPart)
+                return false;
+            var headers = context.Request.Headers;
+            copied.Enqueue($"{context.Request.QueryString} {headers["x-amz-copy-source"]} {headers["x-amz-copy-source-range"]}");
+            await context.Response.WriteAsync($"<CopyPartResult><ETag>&quot;c{context.Request.Query["partNumber"]}&quot;</ETag></CopyPartResult>");
+            return true;
+        };
+        var (cache, _) = await StoreKit.CacheAsync(10);
+        var hex = cache.Blobs.Keys.Single().Hex;
+        var export = await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync("s3", StoreKit.Attributes(S3, store.Host), StoreKit.Context(), default);
+        await export.WriteAsync(cache, StoreKit.Progress(), default);
+        Assert.Equal(
+            [
+                $"?partNumber=1&uploadId=U%2F1&x-id=UploadPartCopy bkt/blobs/sha256:{hex} bytes=0-5368709119",
+                $"?partNumber=2&uploadId=U%2F1&x-id=UploadPartCopy bkt/blobs/sha256:{hex} bytes=5368709120-{size - 1}",
+            ],
+            copied);
+        Assert.Contains(store.Requests, r => r == $"POST /bkt/blobs/sha256%3A{hex}?uploadId=U%2F1");
+    }
+
+    [Theory]
+    [InlineData(",upload_parallelism=1", 1, 1)]
+    [InlineData(",upload_parallelism=3", 2, 3)]
+    [InlineData("", 2, 4)]
+    public async Task Layers_go_as_many_at_once_as_asked(string more, int least, int most)
+    {
+        await using var store = await MemoryStore.StartAsync();
+        var (now, seen) = (0, 0L);
+        store.Before = async context =>
+        {
+            InterlockedMax(ref seen, Interlocked.Increment(ref now));
+            await Task.Delay(50);
+            Interlocked.Decrement(ref now);
+            return false;
+        };
+        var (cache, blobs) = await StoreKit.CacheAsync(1, 2, 3, 4, 5, 6, 7, 8, 9, 10);
+        var export = await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync("s3", StoreKit.Attributes(S3 + more, store.Host), StoreKit.Context(), default);
+        await export.WriteAsync(cache, StoreKit.Progress(), default);
+        Assert.Equal(blobs.Blobs.Count + 1, store.Objects.Count);
+        Assert.InRange(seen, least, most);
+    }
+
+    [Fact]
     public async Task A_failed_upload_in_parts_is_taken_back()
     {
         await using var store = await MemoryStore.StartAsync();
