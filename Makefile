@@ -19,7 +19,8 @@ test:
 	@build/test.sh
 
 test-golden:
-	@build/deps.sh build
+	@build/deps.sh test
+	@[ -n "$$BUILDKIT_TEST_BIN" ] || build/native.sh
 	@build/test.sh golden
 
 bench:

@@ -20,7 +20,7 @@ public sealed class FileSyncGoldenTests
 
     public static TheoryData<string> TranscriptCases => Names("transcripts.json", item => LinuxProcess.EffectiveUserId == 0 || GoldenTree.Text(item, "direction") == "context");
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(WalkCases))]
     public async Task A_directory_is_sent_as_the_reference_sends_it(string name)
     {
@@ -85,7 +85,7 @@ public sealed class FileSyncGoldenTests
         Assert.Equal(expectedContents, contents);
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(ReceiveCases))]
     public async Task A_received_tree_becomes_what_the_reference_makes_of_it(string name)
     {
@@ -117,7 +117,7 @@ public sealed class FileSyncGoldenTests
         Assert.Equal(result.GetProperty("untouched").EnumerateArray().Select(path => path.GetString()!), untouched.Order(StringComparer.Ordinal));
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(ExportCases))]
     public async Task An_exported_directory_arrives_as_the_reference_writes_it(string name)
     {
@@ -152,7 +152,7 @@ public sealed class FileSyncGoldenTests
         Assert.Equal(GoldenTree.Text(result, "destination_mode").TrimStart('0'), Convert.ToString(LinuxFile.Stat(destination).Permissions, 8));
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(TranscriptCases))]
     public async Task A_whole_exchange_consists_of_the_reference_packets(string name)
     {
@@ -232,18 +232,11 @@ public sealed class FileSyncGoldenTests
     private static bool NeedsRoot(JsonElement item) =>
         item.GetProperty("incoming").EnumerateArray().Any() || !GoldenTree.CanMake(item.GetProperty("previous"));
 
-    private static TheoryData<string> Names(string file, Func<JsonElement, bool> isRunnable)
-    {
-        var names = new TheoryData<string>();
-        foreach (var item in Items(file).Where(isRunnable))
-            names.Add(item.GetProperty("name").GetString()!);
-        return names;
-    }
+    private static TheoryData<string> Names(string file, Func<JsonElement, bool> isRunnable) => Items(file).Where(isRunnable).Names();
 
     private static JsonElement Case(string file, string name) => Items(file).Single(item => item.GetProperty("name").GetString() == name);
 
-    private static IEnumerable<JsonElement> Items(string file) =>
-        JsonDocument.Parse(File.ReadAllBytes(Golden.Path("filesync", file))).RootElement.EnumerateArray();
+    private static IEnumerable<JsonElement> Items(string file) => Golden.List(Golden.Path("filesync", file));
 
     private sealed class RecordingObserver : IReceiveObserver
     {
