@@ -6,22 +6,28 @@ namespace BuildKit.RemoteCache.Config;
 /// <summary>Turns a cache config into records (spec 04 §4.1).</summary>
 public static class CacheParser
 {
+    /// <summary>How many links a record may be away from a root; far more than any build has steps in a row. Whoever wrote the
+    /// config is not to be trusted with the stack of those who walk its graph.</summary>
+    private const int MaxDepth = 3000;
+
     /// <summary>The records of a config, inputs before those that use them. Results that name a blob without a descriptor are
     /// left out; their records still serve as keys.</summary>
     /// <param name="config">The document.</param>
     /// <param name="blobs">Blobs that can be had.</param>
-    /// <exception cref="FormatException">An index is out of range, or records or layers form a loop.</exception>
+    /// <exception cref="FormatException">An index is out of range, records or layers form a loop, or the graph is too deep.</exception>
     public static IReadOnlyList<CacheNode> Parse(CacheConfig config, IReadOnlyDictionary<Digest, LayerBlob> blobs)
     {
         var nodes = new CacheNode?[config.Records.Count];
         var inProgress = new bool[config.Records.Count];
         List<CacheNode> order = [];
         for (var i = 0; i < config.Records.Count; i++)
-            Read(i);
+            Read(i, 0);
         return order;
 
-        CacheNode Read(int index)
+        CacheNode Read(int index, int depth)
         {
+            if (depth > MaxDepth)
+                throw new FormatException($"records are linked more than {MaxDepth} deep");
             if (index < 0 || index >= config.Records.Count)
                 throw new FormatException($"invalid record ID: {index}");
             if (nodes[index] is { } known)
@@ -36,7 +42,7 @@ public static class CacheParser
                 while (node.Inputs.Count <= input)
                     node.Inputs.Add([]);
                 foreach (var link in record.Inputs[input])
-                    node.LinkFrom(Read(link.Link), input, link.Selector.Length == 0 ? default : Digest.Unchecked(link.Selector));
+                    node.LinkFrom(Read(link.Link, depth + 1), input, link.Selector.Length == 0 ? default : Digest.Unchecked(link.Selector));
             }
             foreach (var result in record.Results)
                 AddResult(node, ChainOf(config, result.Layer), result.CreatedAt);

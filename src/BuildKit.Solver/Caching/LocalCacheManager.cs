@@ -74,7 +74,7 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
             await chains.LoadWithParentsAsync(context, stored, cancellationToken).ConfigureAwait(false), StringComparer.Ordinal);
         List<(CacheKey, LoadedResult)> loaded = [];
         if (byKey.ContainsKey(IdOf(record.Key)))
-            Collect(record.Key, new HashSet<string>(StringComparer.Ordinal));
+            Collect();
         foreach (var (_, unused) in byKey)
         {
             if (unused.Result is not null)
@@ -82,17 +82,19 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
         }
         return loaded;
 
-        void Collect(CacheKey key, HashSet<string> visited)
+        void Collect()
         {
-            var keyId = IdOf(key);
-            if (!visited.Add(keyId))
-                return;
-            if (byKey.Remove(keyId, out var result))
-                loaded.Add((key, result));
-            foreach (var dependency in key.Dependencies)
+            var visited = new HashSet<string>(StringComparer.Ordinal);
+            var pending = new Stack<CacheKey>([record.Key]);
+            while (pending.TryPop(out var key))
             {
-                foreach (var below in dependency)
-                    Collect(below.Key, visited);
+                var keyId = IdOf(key);
+                if (!visited.Add(keyId))
+                    continue;
+                if (byKey.Remove(keyId, out var result))
+                    loaded.Add((key, result));
+                foreach (var below in key.Dependencies.SelectMany(d => d).Reverse())
+                    pending.Push(below.Key);
             }
         }
     }

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace BuildKit.Solver;
 
 /// <summary>Exports one key, its result and everything below it (spec 03 §12).</summary>
@@ -15,6 +17,8 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
     public async Task<IReadOnlyList<ICacheExporterRecord>> ExportToAsync(
         ICacheExporterTarget target, CacheExportOptions options, CancellationToken cancellationToken)
     {
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+            await Task.Yield(); // goes on with a new stack: graphs may be deep
         if (target.TryGetVisited(this, out var visited))
             return visited;
         target.Visit(this, []);
@@ -114,6 +118,7 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
 
         ICacheExporterRecord Add(string keyId, ICacheExporterRecord? record)
         {
+            RuntimeHelpers.EnsureSufficientExecutionStack(); // the record is left out rather than the daemon lost
             done[keyId] = record;
             foreach (var (source, link) in manager.GetBacklinks(keyId))
             {

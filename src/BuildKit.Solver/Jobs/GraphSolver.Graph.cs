@@ -46,7 +46,7 @@ public sealed partial class GraphSolver
             if (!source.IsActive || !target.IsActive)
                 return false;
             source.MergedInto.Add(target);
-            Inherit(target, source.Jobs, source.Parents, []);
+            Inherit(target, source.Jobs, source.Parents);
             source.Progress.Follow(target.Progress);
             return true;
         }
@@ -82,21 +82,22 @@ public sealed partial class GraphSolver
     {
         List<VertexState> states = [];
         var visited = new HashSet<Digest>();
+        var pending = new Stack<VertexState>([start]);
         lock (_gate)
-            Walk(start);
-        return states;
-
-        void Walk(VertexState state)
         {
-            if (!visited.Add(state.OriginalDigest))
-                return;
-            states.Add(state);
-            foreach (var input in state.Vertex.Inputs)
+            while (pending.TryPop(out var state))
             {
-                if (_active.TryGetValue(input.Vertex.Digest, out var below))
-                    Walk(below);
+                if (!visited.Add(state.OriginalDigest))
+                    continue;
+                states.Add(state);
+                foreach (var input in state.Vertex.Inputs.Reverse())
+                {
+                    if (_active.TryGetValue(input.Vertex.Digest, out var below))
+                        pending.Push(below);
+                }
             }
         }
+        return states;
     }
 
     /// <summary>Operations resolved so far for a graph, for provenance.</summary>
@@ -118,13 +119,38 @@ public sealed partial class GraphSolver
 
     private static Digest IgnoreCacheDigest(Digest digest) => Digest.Sha256($"{digest}-ignorecache");
 
-    /// <summary>Makes a graph active, inputs first; its vertices under their effective digests.</summary>
-    private Vertex Load(Vertex vertex, Job? job, VertexState? parent, Dictionary<Vertex, Vertex> done)
+    /// <summary>Makes a graph active, inputs first; its vertices under their effective digests. Graphs may be deep: nothing here
+    /// calls itself for an input.</summary>
+    private Vertex Load(Vertex vertex, Job? job, VertexState? parent)
     {
-        if (done.TryGetValue(vertex, out var known))
-            return known;
-        var inputs = vertex.Inputs.Select(input => input with { Vertex = Load(input.Vertex, job, parent, done) }).ToList();
+        var done = new Dictionary<Vertex, Vertex>(ReferenceEqualityComparer.Instance);
+        foreach (var next in InputsFirst(vertex))
+            done.Add(next, LoadOne(next, [.. next.Inputs.Select(input => input with { Vertex = done[input.Vertex] })], job, parent));
+        return done[vertex];
+    }
 
+    private static List<Vertex> InputsFirst(Vertex vertex)
+    {
+        List<Vertex> order = [];
+        var seen = new HashSet<Vertex>(ReferenceEqualityComparer.Instance) { vertex };
+        var pending = new Stack<(Vertex Vertex, int NextInput)>([(vertex, 0)]);
+        while (pending.TryPop(out var top))
+        {
+            if (top.NextInput == top.Vertex.Inputs.Count)
+            {
+                order.Add(top.Vertex);
+                continue;
+            }
+            pending.Push((top.Vertex, top.NextInput + 1));
+            var input = top.Vertex.Inputs[top.NextInput].Vertex;
+            if (seen.Add(input))
+                pending.Push((input, 0));
+        }
+        return order;
+    }
+
+    private Vertex LoadOne(Vertex vertex, IReadOnlyList<Edge> inputs, Job? job, VertexState? parent)
+    {
         var ignoring = IgnoreCacheDigest(vertex.Digest);
         if (!_active.TryGetValue(ignoring, out var state) && _active.TryGetValue(vertex.Digest, out state)
             && !state.Vertex.Options.IgnoreCache && vertex.Options.IgnoreCache)
@@ -140,15 +166,14 @@ public sealed partial class GraphSolver
         // An active vertex may have been loaded with inputs that run anew, or do not, unlike the ones just loaded.
         var inputsDiffer = !state.Vertex.Inputs.Select(i => i.Vertex.Digest).SequenceEqual(inputs.Select(i => i.Vertex.Digest));
         if (job is not null)
-            Inherit(state, [job], [], [], inputsDiffer);
+            Inherit(state, [job], [], inputsDiffer);
         if (parent is not null)
         {
-            Inherit(state, [], [parent], [], inputsDiffer);
+            Inherit(state, [], [parent], inputsDiffer);
             foreach (var cache in parent.ExtraCaches)
                 state.AddCache(cache);
         }
         ConnectProgress(state, job, parent);
-        done[vertex] = state.Vertex;
         return state.Vertex;
     }
 
@@ -161,29 +186,33 @@ public sealed partial class GraphSolver
     }
 
     /// <summary>Adds builds and parents to a state, to those its edges were merged into and, for those, to all inputs.</summary>
-    private void Inherit(
-        VertexState state, IEnumerable<Job> jobs, IEnumerable<VertexState> parents, HashSet<VertexState> visited, bool inputsToo = true)
+    private void Inherit(VertexState state, IEnumerable<Job> jobs, IEnumerable<VertexState> parents, bool inputsToo = true)
     {
-        if (!state.IsActive || !visited.Add(state))
-            return;
         List<Job> jobList = [.. jobs];
         List<VertexState> parentList = [.. parents];
-        state.Jobs.UnionWith(jobList);
-        foreach (var parent in parentList)
+        var visited = new HashSet<VertexState>();
+        var pending = new Stack<(VertexState State, bool InputsToo)>([(state, inputsToo)]);
+        while (pending.TryPop(out var next))
         {
-            if (parent == state)
+            if (!next.State.IsActive || !visited.Add(next.State))
                 continue;
-            state.Parents.Add(parent);
-            parent.Children.Add(state);
-        }
-        foreach (var target in state.MergedInto)
-            Inherit(target, jobList, parentList, visited);
-        if (!inputsToo)
-            return;
-        foreach (var input in state.Vertex.Inputs)
-        {
-            if (_active.TryGetValue(input.Vertex.Digest, out var below))
-                Inherit(below, jobList, parentList, visited);
+            next.State.Jobs.UnionWith(jobList);
+            foreach (var parent in parentList)
+            {
+                if (parent == next.State)
+                    continue;
+                next.State.Parents.Add(parent);
+                parent.Children.Add(next.State);
+            }
+            foreach (var target in next.State.MergedInto)
+                pending.Push((target, true));
+            if (!next.InputsToo)
+                continue;
+            foreach (var input in next.State.Vertex.Inputs)
+            {
+                if (_active.TryGetValue(input.Vertex.Digest, out var below))
+                    pending.Push((below, true));
+            }
         }
     }
 

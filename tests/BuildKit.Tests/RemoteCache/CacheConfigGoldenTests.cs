@@ -122,6 +122,16 @@ public sealed class CacheConfigGoldenTests
     }
 
     [Fact]
+    public void A_config_deeper_than_any_build_is_refused()
+    {
+        var records = Enumerable.Range(0, 100_000).Select(i => new CacheConfigRecord(Digest.Sha256(i.ToString(System.Globalization.CultureInfo.InvariantCulture)))
+        {
+            Inputs = i == 99_999 ? [] : [[new CacheConfigLink("", i + 1)]],
+        });
+        Assert.Equal("records are linked more than 3000 deep", Assert.Throws<FormatException>(() => CacheParser.Parse(new CacheConfig([], [.. records]), new Dictionary<Digest, LayerBlob>())).Message);
+    }
+
+    [Fact]
     public async Task Records_without_a_way_to_them_vanish_with_what_needs_them()
     {
         var target = new BuildKit.RemoteCache.Export.CacheExportTarget();
