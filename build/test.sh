@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the tests and prints one closing line: N passed, N failed, N skipped (golden: N passed, N failed).
 #   build/test.sh [golden|fast|integration]
+# ANALYZE=true: with the same build as build/lint.sh, so that nothing is compiled twice.
 # golden: whatever the sets in BUILDKIT_GOLDEN_DIR (else tests/golden) hold; a set that is not there has no tests.
 set -uo pipefail
 cd "$(dirname "$0")/.."
@@ -14,7 +15,7 @@ status=0
 run() { # project, extra arguments
     local project=$1
     shift
-    dotnet test "tests/$project/$project.csproj" -v q --nologo -p:RunAnalyzers=false \
+    dotnet test "tests/$project/$project.csproj" -v q --nologo -p:RunAnalyzers="${ANALYZE:-false}" \
         --logger "trx;LogFileName=$PWD/$results/$project.trx" "$@" 2>&1 |
         { grep -vE '^\s*$|Passed!|Test run for|VSTest version|Starting test execution|A total of|Results File|\[xUnit.net|No test matches' || true; } ||
         status=1

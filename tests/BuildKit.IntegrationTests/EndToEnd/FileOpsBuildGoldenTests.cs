@@ -130,6 +130,9 @@ public sealed class FileOpsBuildGoldenTests(FileOpsFixture fixture) : IClassFixt
                     diffIds[i] = known[i].GetString();
             }
         }
+        // The recorded builds had their base from an OCI layout, which keeps its time; one from a registry is as old as the build.
+        if (config.GetProperty("rootfs").GetProperty("diff_ids") is { ValueKind: JsonValueKind.Array } ids && ids.EnumerateArray().Any(id => id.GetString() == "@BASE@"))
+            found["created"] = config.GetProperty("created").GetString();
         Assert.Equal(JsonNode.Parse(config.GetRawText())!.ToJsonString(), found.ToJsonString());
 
         Task<byte[]> BlobAsync(JsonElement descriptor) => File.ReadAllBytesAsync($"{layout}/blobs/sha256/{descriptor.GetProperty("digest").GetString()!["sha256:".Length..]}");
@@ -164,16 +167,16 @@ public sealed class FileOpsBuildGoldenTests(FileOpsFixture fixture) : IClassFixt
                 continue;
             var isHardlink = entry.EntryType == TarEntryType.HardLink;
             if (entry.EntryType is TarEntryType.RegularFile or TarEntryType.V7RegularFile)
-                sums[path] = Sum(entry);
+                sums[path] = isLayer ? entry.Length.ToString(CultureInfo.InvariantCulture) : Sum(entry);
             var (type, body) = entry.EntryType switch
             {
                 TarEntryType.Directory => ("dir", ""),
                 TarEntryType.SymbolicLink => ("symlink", entry.LinkName),
-                TarEntryType.HardLink => ("file", isLayer ? "0" : sums.GetValueOrDefault(entry.LinkName, "")),
+                TarEntryType.HardLink => ("file", sums.GetValueOrDefault(entry.LinkName, "")),
                 TarEntryType.Fifo => ("fifo", ""),
                 TarEntryType.CharacterDevice => ("chardev", Device(entry)),
                 TarEntryType.BlockDevice => ("blockdev", Device(entry)),
-                _ => ("file", isLayer ? entry.Length.ToString(CultureInfo.InvariantCulture) : sums[path]),
+                _ => ("file", sums[path]),
             };
             var attributes = entry is PaxTarEntry pax ? pax.ExtendedAttributes.Where(a => a.Key.StartsWith("SCHILY.xattr.", StringComparison.Ordinal) && !a.Key.Contains("overlay", StringComparison.Ordinal)) : [];
             var xattrs = string.Join(' ', attributes.OrderBy(a => a.Key, StringComparer.Ordinal).Select(a => $"{a.Key["SCHILY.xattr.".Length..]}={Convert.ToBase64String(Encoding.UTF8.GetBytes(a.Value))}"));

@@ -1,8 +1,6 @@
 using System.Formats.Tar;
-using System.IO.Compression;
 using System.Net;
 using System.Text;
-using System.Text.Json;
 using BuildKit.IntegrationTests.Support;
 using BuildKit.Oci;
 using BuildKit.Storage.Layers.Compression;
@@ -72,18 +70,16 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
     [InlineData("false", "application/vnd.oci.image.layer.v1.tar+gzip")]
     public async Task A_foreign_layer_stays_foreign_when_that_is_preferred(string prefer, string mediaType)
     {
-        using var temp = new TempDirectory();
-        var (digest, layerDigest) = await ForeignLayoutAsync(temp.Sub("layout"), "foreign-" + prefer);
-        using var context = new ContextDirectory("FROM base\nCOPY --from=base /form /copied\n");
-        (await fixture.Client.BuildAsync(
-            context, "--opt", $"context:base=oci-layout://st@{digest}", "--oci-layout", $"st={temp.Path}/layout",
-            "--output", $"type=oci,tar=false,dest={temp.Path}/o,prefer-nondist-layers={prefer}")).Succeeded();
-        var layers = Layers(temp.Path + "/o");
+        var (image, layerDigest) = await ForeignImageAsync("foreign-" + prefer);
+        using var output = new TempDirectory();
+        using var context = new ContextDirectory($"FROM {image} AS base\nFROM base\nCOPY --from=base /form /copied\n");
+        (await fixture.Client.BuildAsync(context, "--output", $"type=oci,tar=false,dest={output.Path}/o,prefer-nondist-layers={prefer}")).Succeeded();
+        var layers = Layers(output.Path + "/o");
         Assert.Equal(mediaType, layers[0].MediaType);
         Assert.Equal(layerDigest, layers[0].Digest);
         Assert.Equal(prefer == "true" ? [ForeignUrl] : [], layers[0].Urls);
         Assert.Equal("application/vnd.oci.image.layer.v1.tar+gzip", layers[1].MediaType);
-        Assert.Equal("foreign-" + prefer, (await FilesAsync(temp.Path + "/o", layers[1]))["copied"]);
+        Assert.Equal("foreign-" + prefer, (await FilesAsync(output.Path + "/o", layers[1]))["copied"]);
     }
 
     [EndToEndTheory]
@@ -91,15 +87,21 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
     [InlineData("false", HttpStatusCode.OK)]
     public async Task A_foreign_layer_is_not_pushed(string prefer, HttpStatusCode expected)
     {
-        using var temp = new TempDirectory();
-        var (digest, layerDigest) = await ForeignLayoutAsync(temp.Sub("layout"), "pushed-" + prefer);
-        using var context = new ContextDirectory("FROM base\nLABEL a=b\n");
-        (await fixture.Client.BuildAsync(
-            context, "--opt", $"context:base=oci-layout://st@{digest}", "--oci-layout", $"st={temp.Path}/layout",
-            "--output", $"type=image,name={fixture.Registry.Host}/foreign-{prefer}:v1,push=true,prefer-nondist-layers={prefer}")).Succeeded();
+        var (image, layerDigest) = await ForeignImageAsync("pushed-" + prefer);
+        using var context = new ContextDirectory($"FROM {image}\nLABEL a=b\n");
+        var target = "target-" + prefer;
+        (await fixture.Client.BuildAsync(context, "--output", $"type=image,name={fixture.Registry.Host}/{target}:v1,push=true,prefer-nondist-layers={prefer}")).Succeeded();
         using var client = new HttpClient();
-        using var blob = await client.SendAsync(new HttpRequestMessage(HttpMethod.Head, $"http://{fixture.Registry.Host}/v2/foreign-{prefer}/blobs/{layerDigest}"));
+        using var request = new HttpRequestMessage(HttpMethod.Head, $"http://{fixture.Registry.Host}/v2/{target}/blobs/{layerDigest}");
+        using var blob = await client.SendAsync(request);
         Assert.Equal(expected, blob.StatusCode);
+    }
+
+    /// <summary>An image in the registry whose only layer is foreign; its name and the layer's digest.</summary>
+    private async Task<(string Image, Digest Layer)> ForeignImageAsync(string name)
+    {
+        await BaseImage.PushAsync(fixture.Registry, name + ":plain", Tar(name));
+        return ($"{fixture.Registry.Host}/{name}:latest", await BaseImage.PushAsync(fixture.Registry, name + ":latest", Tar(name), foreignUrl: ForeignUrl));
     }
 
     /// <summary>A tar with one file that holds a text.</summary>
@@ -109,29 +111,6 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
         using (var writer = new TarWriter(tar, TarEntryFormat.Pax, leaveOpen: true))
             writer.WriteEntry(new PaxTarEntry(TarEntryType.RegularFile, "form") { Mode = (UnixFileMode)0x1A4, DataStream = new MemoryStream(Encoding.UTF8.GetBytes(text)) });
         return tar.ToArray();
-    }
-
-    /// <summary>An OCI layout of an image whose only layer is foreign; digests of its manifest and of the layer.</summary>
-    private static async Task<(Digest Manifest, Digest Layer)> ForeignLayoutAsync(string directory, string text)
-    {
-        Directory.CreateDirectory(directory + "/blobs/sha256");
-        var tar = Tar(text);
-        using var compressed = new MemoryStream();
-        await using (var gzip = new GZipStream(compressed, CompressionLevel.Fastest, leaveOpen: true))
-            await gzip.WriteAsync(tar);
-        var layer = await AddAsync("application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", compressed.ToArray()) with { Urls = [ForeignUrl] };
-        var config = await AddAsync(MediaTypes.OciConfig, Encoding.UTF8.GetBytes($$$"""{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["{{{Digest.Sha256(tar)}}}"]}}"""));
-        var manifest = await AddAsync(MediaTypes.OciManifest, new Manifest(MediaTypes.OciManifest, config, [layer]).ToJson());
-        await File.WriteAllTextAsync(directory + "/oci-layout", """{"imageLayoutVersion":"1.0.0"}""");
-        await File.WriteAllBytesAsync(directory + "/index.json", new ImageIndex(MediaTypes.OciIndex, [manifest]).ToJson());
-        return (manifest.Digest, layer.Digest);
-
-        async Task<Descriptor> AddAsync(string mediaType, byte[] bytes)
-        {
-            var descriptor = Descriptor.Of(mediaType, bytes);
-            await File.WriteAllBytesAsync($"{directory}/blobs/sha256/{descriptor.Digest.Hex}", bytes);
-            return descriptor;
-        }
     }
 
     private static IReadOnlyList<Descriptor> Layers(string layout)

@@ -77,12 +77,12 @@ public sealed partial class ExporterBuildGoldenTests(BuildFixture fixture) : ICl
         var produced = new Dictionary<string, byte[]>(StringComparer.Ordinal) { ["metadata-file.json"] = await File.ReadAllBytesAsync(temp.Path + "/m.json") };
         var output = command.Split(' ').SkipWhile(a => a != "--output").ElementAt(1);
         var target = Destination().Match(output).Groups["name"].Value;
-        if (Directory.Exists($"{temp.Path}/{target}"))
-            await ExportedImage.ReadDirectoryAsync($"{temp.Path}/{target}", produced);
-        else if (target.Length > 0)
-            await ExportedImage.ReadTarAsync($"{temp.Path}/{target}", produced);
-        else
+        if (target.Length == 0)
             await ExportedImage.ReadRegistryAsync(Reference().Match(output).Groups["name"].Value, produced);
+        else if (Directory.Exists($"{temp.Path}/{target}"))
+            await ExportedImage.ReadDirectoryAsync($"{temp.Path}/{target}", produced);
+        else
+            await ExportedImage.ReadTarAsync($"{temp.Path}/{target}", produced);
         return produced;
     }
 
