@@ -10,8 +10,6 @@ namespace BuildKit.IntegrationTests.EndToEnd;
 /// <summary>Layers that change their form between a base image and what is exported: compression, eStargz, foreign layers.</summary>
 public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFixture>
 {
-    private const string ForeignUrl = "http://127.0.0.1:1/layer.tar.gz";
-
     /// <summary>The build uses no file of its base: the base's layer is fetched for the export alone.</summary>
     [EndToEndTheory]
     [InlineData("gzip", "application/vnd.oci.image.layer.v1.tar+gzip")]
@@ -70,14 +68,14 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
     [InlineData("false", "application/vnd.oci.image.layer.v1.tar+gzip")]
     public async Task A_foreign_layer_stays_foreign_when_that_is_preferred(string prefer, string mediaType)
     {
-        var (image, layerDigest) = await ForeignImageAsync("foreign-" + prefer);
+        var (image, layerDigest, url) = await ForeignImageAsync("foreign-" + prefer);
         using var output = new TempDirectory();
         using var context = new ContextDirectory($"FROM {image} AS base\nFROM base\nCOPY --from=base /form /copied\n");
         (await fixture.Client.BuildAsync(context, "--output", $"type=oci,tar=false,dest={output.Path}/o,prefer-nondist-layers={prefer}")).Succeeded();
         var layers = Layers(output.Path + "/o");
         Assert.Equal(mediaType, layers[0].MediaType);
         Assert.Equal(layerDigest, layers[0].Digest);
-        Assert.Equal(prefer == "true" ? [ForeignUrl] : [], layers[0].Urls);
+        Assert.Equal(prefer == "true" ? [url] : [], layers[0].Urls);
         Assert.Equal("application/vnd.oci.image.layer.v1.tar+gzip", layers[1].MediaType);
         Assert.Equal("foreign-" + prefer, (await FilesAsync(output.Path + "/o", layers[1]))["copied"]);
     }
@@ -87,7 +85,7 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
     [InlineData("false", HttpStatusCode.OK)]
     public async Task A_foreign_layer_is_not_pushed(string prefer, HttpStatusCode expected)
     {
-        var (image, layerDigest) = await ForeignImageAsync("pushed-" + prefer);
+        var (image, layerDigest, _) = await ForeignImageAsync("pushed-" + prefer);
         using var context = new ContextDirectory($"FROM {image}\nLABEL a=b\n");
         var target = "target-" + prefer;
         (await fixture.Client.BuildAsync(context, "--output", $"type=image,name={fixture.Registry.Host}/{target}:v1,push=true,prefer-nondist-layers={prefer}")).Succeeded();
@@ -97,11 +95,13 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
         Assert.Equal(expected, blob.StatusCode);
     }
 
-    /// <summary>An image in the registry whose only layer is foreign; its name and the layer's digest.</summary>
-    private async Task<(string Image, Digest Layer)> ForeignImageAsync(string name)
+    /// <summary>An image in the registry whose only layer is foreign: it lies in another repository.</summary>
+    private async Task<(string Image, Digest Layer, string Url)> ForeignImageAsync(string name)
     {
-        await BaseImage.PushAsync(fixture.Registry, name + ":plain", Tar(name));
-        return ($"{fixture.Registry.Host}/{name}:latest", await BaseImage.PushAsync(fixture.Registry, name + ":latest", Tar(name), foreignUrl: ForeignUrl));
+        var layer = await BaseImage.PushAsync(fixture.Registry, name + "-elsewhere:latest", Tar(name));
+        var url = $"http://{fixture.Registry.Host}/v2/{name}-elsewhere/blobs/{layer}";
+        Assert.Equal(layer, await BaseImage.PushAsync(fixture.Registry, name + ":latest", Tar(name), foreignUrl: url));
+        return ($"{fixture.Registry.Host}/{name}:latest", layer, url);
     }
 
     /// <summary>A tar with one file that holds a text.</summary>

@@ -46,8 +46,8 @@ public static class BaseImage
         static PaxTarEntry Entry(TarEntryType type, string name, UnixFileMode mode) => new(type, name) { Mode = mode, ModificationTime = DateTimeOffset.FromUnixTimeSeconds(1_200_000_000) };
     }
 
-    /// <summary>Pushes an image of one layer, given as a tar; with <paramref name="foreignUrl"/> the layer is said to lie there, and must be
-    /// in the repository already.</summary>
+    /// <summary>Pushes an image of one layer, given as a tar; with <paramref name="foreignUrl"/> the layer is not pushed, it is said to
+    /// lie there.</summary>
     public static async Task<Digest> PushAsync(
         DockerRegistry registry, string name, byte[] tar, IRegistryCredentials? credentials = null, string? configJson = null, string? foreignUrl = null)
     {

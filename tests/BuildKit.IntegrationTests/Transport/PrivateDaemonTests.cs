@@ -15,7 +15,7 @@ public sealed class PrivateDaemonTests
         for n in 1 2; do
             "$BUILDCTL" build --progress=plain --frontend dockerfile.v0 --local context="$1" --local dockerfile="$1" --output type=local,dest="$2/out$n" 2>&1 | sed "s/^/$n: /"
             for p in /proc/[0-9]*; do
-                if [ "$(readlink "$p/ns/mnt" 2>/dev/null)" = "$here" ] && tr '\0' ' ' <"$p/cmdline" 2>/dev/null | grep -q -- '--root /var/lib/buildkit-private'; then echo "$n: left: $p"; fi
+                if [ "$(readlink "$p/ns/mnt" 2>/dev/null)" = "$here" ] && [ "$(cat "$p/comm")" = buildkitd ]; then echo "$n: left: $p"; fi
             done
         done
         """;
