@@ -6,6 +6,7 @@ using BuildKit.Dockerfile.Lint;
 using BuildKit.Dockerfile.Parsing;
 using BuildKit.Dockerfile.Shell;
 using BuildKit.Dockerfile.Text;
+using BuildKit.Oci;
 using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Dockerfile;
@@ -145,6 +146,26 @@ public sealed class RuleTableGoldenTests
         var test = Table("_suggest.json")[index];
         var found = Suggestion.Search(test.GetProperty("value").GetString()!, Strings(test.GetProperty("options")), test.GetProperty("caseSensitive").GetBoolean());
         Assert.Equal(test.GetProperty("ok").GetBoolean() ? test.GetProperty("match").GetString() : null, found);
+    }
+
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_platform.json")]
+    public void Platforms_are_read_like_the_table_says(int index)
+    {
+        var test = Table("_platform.json")[index];
+        var text = test.GetProperty("in").GetString()!;
+        if (test.TryGetProperty("error", out var error))
+        {
+            Assert.Equal(error.GetString(), Assert.ThrowsAny<FormatException>(() => Platform.Parse(text)).Message);
+            return;
+        }
+        var platform = Platform.Parse(text);
+        Assert.Equal(Strings(test.GetProperty("parsed")), Parts(platform));
+        Assert.Equal(Strings(test.GetProperty("normalized")), Parts(platform.Normalize()));
+        Assert.Equal(test.GetProperty("format").GetString(), platform.Format());
+        Assert.Equal(test.GetProperty("formatAll").GetString(), platform.FormatAll());
+
+        static string[] Parts(Platform p) => [p.Os, p.Architecture, p.Variant, p.OsVersion];
     }
 
     private static string Print(JsonElement node) => string.Join('\n',
