@@ -45,6 +45,8 @@ for path in files:
                 print("left out:", result.get("testName"), " ".join(result.itertext()).strip(), file=sys.stderr)
         else:
             failed += 1
+            message = result.find(".//{*}ErrorInfo/{*}Message")
+            print("failed:", result.get("testName"), "\n   ", (message.text or "").strip() if message is not None else outcome, file=sys.stderr)
 # A project without golden cases writes no results.
 expected = {"fast": 1, "integration": 1, "golden": 0}.get(sys.argv[2], 2)
 if len(files) < expected or (sys.argv[3] != "0" and not failed):

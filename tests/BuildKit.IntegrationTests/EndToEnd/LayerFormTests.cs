@@ -109,7 +109,12 @@ public sealed class LayerFormTests(BuildFixture fixture) : IClassFixture<BuildFi
     {
         using var tar = new MemoryStream();
         using (var writer = new TarWriter(tar, TarEntryFormat.Pax, leaveOpen: true))
-            writer.WriteEntry(new PaxTarEntry(TarEntryType.RegularFile, "form") { Mode = (UnixFileMode)0x1A4, DataStream = new MemoryStream(Encoding.UTF8.GetBytes(text)) });
+            writer.WriteEntry(new PaxTarEntry(TarEntryType.RegularFile, "form")
+            {
+                Mode = (UnixFileMode)0x1A4,
+                ModificationTime = DateTimeOffset.FromUnixTimeSeconds(1_200_000_000),
+                DataStream = new MemoryStream(Encoding.UTF8.GetBytes(text)),
+            });
         return tar.ToArray();
     }
 
