@@ -37,7 +37,7 @@ public sealed class StoreRequestGoldenTests
         return data;
     }
 
-    [GoldenTheory("cache/index.json")]
+    [GoldenTheory]
     [MemberData(nameof(Recordings))]
     public async Task Requests_are_those_of_the_reference_or_fewer(string type, string file)
     {
