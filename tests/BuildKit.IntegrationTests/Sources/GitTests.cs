@@ -58,17 +58,17 @@ public sealed class GitTests(BuildFixture fixture) : IClassFixture<BuildFixture>
         var work = await host.CreateAsync("repo", ("a.txt", "one"));
         using var context = new ContextDirectory($"FROM scratch\nADD {host.Url}/repo.git#main /r/\n");
         using var output = new TempDirectory();
-        Assert.NotEmpty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertAdded();
         var fetches = host.Fetches;
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         Assert.Equal(fetches, host.Fetches);
         await work.CommitAsync(("a.txt", "two"));
-        Assert.NotEmpty((await Client.BuildAsync(context, "--output", $"type=local,dest={output.Path}/o")).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context, "--output", $"type=local,dest={output.Path}/o")).Succeeded().AssertAdded();
         Assert.Equal("two", await File.ReadAllTextAsync(output.Path + "/o/r/a.txt"));
         // Back to where it was, by force: that commit is known.
         await work.GitAsync("reset", "-q", "--hard", "HEAD^");
         await work.GitAsync("push", "-q", "-f", "origin", "HEAD:main");
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
     }
 
     [EndToEndFact("git")]

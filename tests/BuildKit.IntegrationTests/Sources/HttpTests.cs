@@ -3,6 +3,7 @@ using System.IO.Compression;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using System.Text.RegularExpressions;
 using BuildKit.IntegrationTests.EndToEnd;
 using BuildKit.IntegrationTests.Support;
 using BuildKit.Linux;
@@ -45,15 +46,15 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
         Assert.Equal(("GET", "/dir/f.txt?x=1", "", "gzip", "buildkit/v0.20"), (first.Method, first.Path, first.IfNoneMatch, first.AcceptEncoding, first.UserAgent));
         server.Forget();
         using var context = new ContextDirectory($"FROM scratch\nADD {server.Url}/dir/f.txt?x=1 /r/\n");
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         var second = Assert.Single(server.Requests);
         Assert.Equal(("HEAD", "\"one\"", "gzip"), (second.Method, second.IfNoneMatch, second.AcceptEncoding));
         server.Forget();
         (file.Content, file.Tag) = (Unique(), "W/\"two\"");
-        Assert.NotEmpty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertAdded();
         Assert.Equal(["HEAD", "GET"], server.Requests.Select(request => request.Method));
         server.Forget();
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         Assert.Contains(Assert.Single(server.Requests).IfNoneMatch, new[] { "\"one\", \"two\"", "\"two\", \"one\"" });
     }
 
@@ -79,11 +80,11 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
             }
         });
         using var context = new ContextDirectory($"FROM scratch\nADD {server.Url}/f /r/\n");
-        Assert.NotEmpty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertAdded();
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         answersHead = false;
         server.Forget();
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         Assert.Equal(["HEAD", "GET"], server.Requests.Select(request => request.Method));
     }
 
@@ -94,14 +95,14 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
         await using var server = await WebServer.StartAsync(file.AnswerAsync);
         using var context = new ContextDirectory($"FROM scratch\nADD {server.Url}/f /r/\n");
         (await Client.BuildAsync(context)).Succeeded();
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         Assert.Equal(["GET", "GET", "GET"], server.Requests.Select(request => request.Method));
         var usage = (await Client.RunAsync(["du", "-v"])).Succeeded().Text;
         Assert.Equal(2, usage.Split($"http url {server.Url}/f\n").Length);
         // The time is part of it: another one is another file.
         file.LastModified = null;
-        Assert.NotEmpty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertAdded();
     }
 
     [EndToEndFact]
@@ -114,7 +115,7 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
         await AddAsync(output, server.Url + "/f", "--checksum=" + digest);
         using var context = new ContextDirectory($"FROM scratch\nADD --checksum={digest} {server.Url}/f /r/\n");
         server.Forget();
-        Assert.Empty((await Client.BuildAsync(context)).Succeeded().Trace.Executed);
+        (await Client.BuildAsync(context)).Succeeded().AssertReused();
         Assert.Empty(server.Requests);
         var other = Digest.Sha256("other");
         Assert.Contains($"digest mismatch {digest}: {other}", await FailAsync(server.Url + "/f", "--checksum=" + other), StringComparison.Ordinal);
@@ -189,7 +190,7 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
         });
         Assert.Contains("failed to load cache key: invalid response status 404", await FailAsync(server.Url + "/none"), StringComparison.Ordinal);
         Assert.Contains("invalid response status 404", await FailAsync(server.Url + "/none", "--checksum=" + Digest.Sha256("x")), StringComparison.Ordinal);
-        Assert.Contains($"failed to read {server.Url}/cut: unexpected EOF", await FailAsync(server.Url + "/cut"), StringComparison.Ordinal);
+        Assert.Matches($"failed to read {Regex.Escape(server.Url)}/cut: (unexpected EOF|read: connection reset by peer)", await FailAsync(server.Url + "/cut"));
         var port = DockerRegistry.FreePort();
         Assert.Contains($"Get \"http://127.0.0.1:{port}/x\": dial tcp 127.0.0.1:{port}: connect: connection refused", await FailAsync($"http://127.0.0.1:{port}/x"), StringComparison.Ordinal);
         Assert.DoesNotContain("http url " + server.Url, (await Client.RunAsync(["du", "-v"])).Succeeded().Text, StringComparison.Ordinal);
@@ -218,7 +219,8 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
             await Task.Delay(20);
         released.SetResult();
         (await build).Succeeded();
-        Assert.Equal([.. content, .. content], await File.ReadAllBytesAsync(output.Path + "/o/r/slow"));
+        byte[] twice = [.. content, .. content];
+        Assert.Equal(twice, await File.ReadAllBytesAsync(output.Path + "/o/r/slow"));
         using var endless = new ContextDirectory($"FROM scratch\nADD {server.Url}/endless /r/\n");
         await using var given = Client.Start(endless);
         while (server.Requests.Count == 1)

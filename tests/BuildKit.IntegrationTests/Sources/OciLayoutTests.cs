@@ -106,7 +106,7 @@ public sealed class OciLayoutTests(BuildFixture fixture) : IClassFixture<BuildFi
         var absent = Digest.Sha256("absent");
         Assert.Contains($"content digest {absent}: not found", await FailAsync($"oci-layout://store@{absent}", store), StringComparison.Ordinal);
         Assert.Contains("contains neither an index nor a manifest", await FailAsync($"oci-layout://store@{fixture.BaseLayer}", store), StringComparison.Ordinal);
-        Assert.Contains("unknown store other", await FailAsync($"oci-layout://other@{absent}", store), StringComparison.Ordinal);
+        Assert.Contains("unknown store oci:other", await FailAsync($"oci-layout://other@{absent}", store), StringComparison.Ordinal);
         // What the client sends is what was asked for, or nothing.
         var forged = $"{layout.Path}/l/blobs/sha256/{absent.Hex}";
         await File.WriteAllTextAsync(forged, """{"schemaVersion":2,"manifests":[]}""");
