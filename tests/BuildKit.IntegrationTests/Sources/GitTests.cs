@@ -55,16 +55,18 @@ public sealed class GitTests(BuildFixture fixture) : IClassFixture<BuildFixture>
     public async Task An_unchanged_branch_executes_nothing_and_a_moved_one_does()
     {
         await using var host = await GitHost.StartAsync();
-        var work = await host.CreateAsync("repo", ("a.txt", "one"));
+        // Files that no other test has: a copy of the same files is found by them.
+        var (one, two) = (Guid.NewGuid().ToString("N"), Guid.NewGuid().ToString("N"));
+        var work = await host.CreateAsync("repo", ("a.txt", one));
         using var context = new ContextDirectory($"FROM scratch\nADD {host.Url}/repo.git#main /r/\n");
         using var output = new TempDirectory();
         (await Client.BuildAsync(context)).Succeeded().AssertAdded();
         var fetches = host.Fetches;
         (await Client.BuildAsync(context)).Succeeded().AssertReused();
         Assert.Equal(fetches, host.Fetches);
-        await work.CommitAsync(("a.txt", "two"));
+        await work.CommitAsync(("a.txt", two));
         (await Client.BuildAsync(context, "--output", $"type=local,dest={output.Path}/o")).Succeeded().AssertAdded();
-        Assert.Equal("two", await File.ReadAllTextAsync(output.Path + "/o/r/a.txt"));
+        Assert.Equal(two, await File.ReadAllTextAsync(output.Path + "/o/r/a.txt"));
         // Back to where it was, by force: that commit is known.
         await work.GitAsync("reset", "-q", "--hard", "HEAD^");
         await work.GitAsync("push", "-q", "-f", "origin", "HEAD:main");
@@ -324,6 +326,28 @@ public sealed class GitTests(BuildFixture fixture) : IClassFixture<BuildFixture>
         });
         Assert.All(await Task.WhenAll(builds), build => build.Succeeded());
         Assert.Equal(2 * once, host.Fetches);
+    }
+
+    [EndToEndFact("git")]
+    public async Task A_fetch_that_is_given_up_leaves_nothing_in_the_way_of_the_next()
+    {
+        await using var host = await GitHost.StartAsync();
+        await host.CreateAsync("repo", ("a.txt", Guid.NewGuid().ToString("N")));
+        host.HoldsFetches = true;
+        using var context = new ContextDirectory($"FROM scratch\nADD {host.Url}/repo.git#main /r/\n");
+        await using (var given = Client.Start(context))
+        {
+            while (host.Fetches == 0)
+            {
+                Assert.True(given.IsRunning, given.Output);
+                await Task.Delay(20);
+            }
+            await given.InterruptAsync();
+            Assert.NotEqual(0, await given.EndAsync());
+        }
+        await host.Abandoned;
+        host.HoldsFetches = false;
+        (await Client.BuildAsync(context)).Succeeded().AssertAdded();
     }
 
     [EndToEndFact("git")]

@@ -15,6 +15,7 @@ public sealed class GitHost : IAsyncDisposable
     private readonly string _directory = Directory.CreateTempSubdirectory("git-").FullName;
     private WebServer? _web;
     private Process? _daemon;
+    private readonly TaskCompletionSource _abandoned = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private int _fetches;
 
     private GitHost()
@@ -38,6 +39,12 @@ public sealed class GitHost : IAsyncDisposable
 
     /// <summary>Whether the HTTP server knows only the protocol in which a client must name what it fetches.</summary>
     public bool SpeaksOldProtocol { get; set; }
+
+    /// <summary>Whether fetches are left without an answer.</summary>
+    public bool HoldsFetches { get; set; }
+
+    /// <summary>Completes when a client whose fetch was held has gone away.</summary>
+    public Task Abandoned => _abandoned.Task.WaitAsync(TimeSpan.FromMinutes(1));
 
     /// <summary>Starts the HTTP server.</summary>
     public static async Task<GitHost> StartAsync()
@@ -121,7 +128,14 @@ public sealed class GitHost : IAsyncDisposable
         using var body = new MemoryStream();
         await request.Body.CopyToAsync(body);
         if (request.Path.Value!.EndsWith("/git-upload-pack", StringComparison.Ordinal) && !Encoding.Latin1.GetString(body.ToArray()).Contains("command=ls-refs", StringComparison.Ordinal))
+        {
             Interlocked.Increment(ref _fetches);
+            if (HoldsFetches)
+            {
+                await Task.Delay(Timeout.Infinite, context.RequestAborted).ContinueWith(_ => _abandoned.TrySetResult(), TaskScheduler.Default);
+                return;
+            }
+        }
         var environment = new Dictionary<string, string?>(Environment, StringComparer.Ordinal)
         {
             ["GIT_PROJECT_ROOT"] = _directory,
