@@ -115,7 +115,7 @@ public sealed class Build : IAsyncDisposable
     {
         var reference = source.Identifier[OciLayoutSource.Scheme.Length..];
         return Job.InContextAsync(
-            logName.Length > 0 ? logName : "resolve image config for " + reference,
+            logName.Length > 0 ? logName : "resolve image config for " + source.Identifier,
             async (context, token) =>
             {
                 var layout = new LayoutStore(
