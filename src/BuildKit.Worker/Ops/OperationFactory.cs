@@ -66,8 +66,6 @@ public sealed class OperationFactory(
         if (end < 0)
             throw new InvalidOperationException($"failed to parse {source.Identifier}: invalid");
         var scheme = source.Identifier[..end];
-        return _sources.GetValueOrDefault(scheme) ?? throw new NotSupportedException(scheme is "git" or "http" or "https" or "oci-layout"
-            ? $"{scheme}:// sources are not part of this version yet (wanted: {source.Identifier})"
-            : $"unsupported scheme {scheme} in {source.Identifier}");
+        return _sources.GetValueOrDefault(scheme) ?? throw new InvalidOperationException($"unknown scheme {scheme}: not found");
     }
 }
