@@ -8,10 +8,17 @@ internal static class RunningContainer
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(100);
 
     /// <summary>Waits until the runtime says the container runs.</summary>
-    public static async Task WaitUntilRunningAsync(OciRuntime runtime, string id, CancellationToken cancellationToken)
+    /// <param name="runtime">The runtime.</param>
+    /// <param name="id">The container.</param>
+    /// <param name="ended">Completes when the container's first process has ended: it will not run any more.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="InvalidOperationException">It has stopped.</exception>
+    public static async Task WaitUntilRunningAsync(OciRuntime runtime, string id, Task ended, CancellationToken cancellationToken)
     {
         while (true)
         {
+            if (ended.IsCompleted)
+                throw new InvalidOperationException($"container {id} has stopped");
             var state = await runtime.StateAsync(id, cancellationToken);
             switch (state is null ? null : Status(state))
             {
