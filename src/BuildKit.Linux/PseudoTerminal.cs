@@ -14,10 +14,14 @@ public sealed unsafe class PseudoTerminal : IDisposable
     private const nuint SetWindowSize = 0x5414;
 
     private readonly SafeFileHandle _controller;
+    private readonly FileStream _reader;
+    private readonly FileStream _writer;
 
     private PseudoTerminal(SafeFileHandle controller, int number)
     {
         _controller = controller;
+        _reader = new FileStream(controller, FileAccess.Read, bufferSize: 0);
+        _writer = new FileStream(controller, FileAccess.Write, bufferSize: 0);
         Path = string.Create(CultureInfo.InvariantCulture, $"/dev/pts/{number}");
     }
 
@@ -43,11 +47,17 @@ public sealed unsafe class PseudoTerminal : IDisposable
         }
     }
 
-    /// <summary>Sets the size programs are told. They notice by SIGWINCH, which is the caller's to send.</summary>
-    public void Resize(ushort rows, ushort columns)
+    /// <summary>Sets the size of the terminal a program has at a path, for example <c>/proc/1/fd/0</c>; the program is
+    /// told by SIGWINCH. False when there is no terminal.</summary>
+    public static bool TryResize(string path, ushort rows, ushort columns)
     {
-        var size = stackalloc ushort[] { rows, columns, 0, 0 };
-        Control(_controller, SetWindowSize, size, "resize");
+        if (LinuxFile.TryOpen(LinuxFile.Cwd, path, OpenFlags.ReadWrite | OpenFlags.NoControllingTerminal | OpenFlags.NonBlocking, 0, out var terminal) != Errno.None)
+            return false;
+        using (terminal)
+        {
+            var size = stackalloc ushort[] { rows, columns, 0, 0 };
+            return NativeMethods.ioctl(terminal!, SetWindowSize, (nint)size) == 0;
+        }
     }
 
     /// <summary>Reads what was printed, waiting for it; 0 once every program has closed its end.</summary>
@@ -55,7 +65,7 @@ public sealed unsafe class PseudoTerminal : IDisposable
     {
         try
         {
-            return RandomAccess.Read(_controller, buffer, 0);
+            return _reader.Read(buffer);
         }
         catch (IOException exception) when ((Errno)exception.HResult == Errno.EIO)
         {
@@ -68,7 +78,7 @@ public sealed unsafe class PseudoTerminal : IDisposable
     {
         try
         {
-            RandomAccess.Write(_controller, bytes, 0);
+            _writer.Write(bytes);
         }
         catch (IOException exception) when ((Errno)exception.HResult == Errno.EIO)
         {
@@ -77,7 +87,12 @@ public sealed unsafe class PseudoTerminal : IDisposable
     }
 
     /// <inheritdoc/>
-    public void Dispose() => _controller.Dispose();
+    public void Dispose()
+    {
+        _reader.Dispose();
+        _writer.Dispose();
+        _controller.Dispose();
+    }
 
     private static void Control(SafeFileHandle controller, nuint request, void* argument, string operation)
     {

@@ -15,7 +15,7 @@ namespace BuildKit.Worker.Executor;
 /// <param name="logger">Takes what the process' owner need not know.</param>
 internal sealed class ProcessRun(OciRuntime runtime, string containerId, string? pidFile, ContainerProcess process, ILogger logger)
 {
-    private const int Kill = 9, WindowChanged = 28;
+    private const int Kill = 9;
     private static readonly TimeSpan KillPatience = TimeSpan.FromSeconds(7);
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(50);
 
@@ -46,7 +46,7 @@ internal sealed class ProcessRun(OciRuntime runtime, string containerId, string?
             using var ended = new CancellationTokenSource();
             var input = process.Stdin is null ? Task.CompletedTask : CopyInputAsync(process.Stdin, running, terminal, ended.Token);
             var signals = process.Signals is null ? Task.CompletedTask : ForwardSignalsAsync(running, process.Signals, ended.Token);
-            var sizes = process.Sizes is null || terminal is null ? Task.CompletedTask : ResizeAsync(running, terminal, process.Sizes, ended.Token);
+            var sizes = process.Sizes is null || terminal is null ? Task.CompletedTask : ResizeAsync(process.Sizes, ended.Token);
             var killer = KillWhenCancelledAsync(running, cancellationToken, ended.Token);
             await running.WaitForExitAsync(CancellationToken.None);
             // A background process without a process sandbox may hold the pipes open for ever.
@@ -121,32 +121,37 @@ internal sealed class ProcessRun(OciRuntime runtime, string containerId, string?
         }
     }
 
-    private async Task WhenRunningAsync(CancellationToken cancellationToken)
+    /// <summary>The id of the process, once it runs.</summary>
+    private async Task<int> WhenRunningAsync(CancellationToken cancellationToken)
     {
         if (pidFile is null)
+            return await RunningContainer.WaitUntilRunningAsync(runtime, containerId, Task.Delay(Timeout.Infinite, cancellationToken), cancellationToken);
+        while (true)
         {
-            await RunningContainer.WaitUntilRunningAsync(runtime, containerId, Task.Delay(Timeout.Infinite, cancellationToken), cancellationToken);
-            return;
-        }
-        while (await ReadPidAsync(cancellationToken) is null)
+            if (await ReadPidAsync(cancellationToken) is { } pid)
+                return pid;
             await Task.Delay(PollInterval, cancellationToken);
+        }
     }
 
     private async Task<int?> ReadPidAsync(CancellationToken cancellationToken) =>
         File.Exists(pidFile) && int.TryParse(await File.ReadAllTextAsync(pidFile, cancellationToken), out var pid) ? pid : null;
 
-    private static async Task ResizeAsync(Process running, PseudoTerminal terminal, IAsyncEnumerable<TerminalSize> sizes, CancellationToken ended)
+    /// <summary>The runtime makes a terminal of its own in the container and connects it to ours. Its size is set where
+    /// the process has it open: only runc would copy the size of ours.</summary>
+    private async Task ResizeAsync(IAsyncEnumerable<TerminalSize> sizes, CancellationToken ended)
     {
         try
         {
             await foreach (var size in sizes.WithCancellation(ended))
             {
-                terminal.Resize(size.Rows, size.Columns);
-                // The container's own terminal is made by the runtime, which copies the size of this one.
-                LinuxProcess.Kill(running.Id, WindowChanged);
+                var pid = await WhenRunningAsync(ended);
+                for (var stream = 0; stream <= 2 && !PseudoTerminal.TryResize($"/proc/{pid}/fd/{stream}", size.Rows, size.Columns); stream++)
+                {
+                }
             }
         }
-        catch (OperationCanceledException) when (ended.IsCancellationRequested)
+        catch (Exception exception) when (exception is OperationCanceledException or InvalidOperationException && ended.IsCancellationRequested)
         {
             // The process has ended with its terminal.
         }
