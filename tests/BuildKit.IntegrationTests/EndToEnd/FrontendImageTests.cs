@@ -43,12 +43,12 @@ public sealed class FrontendImageTests(FrontendImageFixture fixture) : IClassFix
         using var tar = new MemoryStream();
         await using (var writer = new TarWriter(tar, TarEntryFormat.Pax, leaveOpen: true))
         {
-            foreach (var (path, bytes) in new[] { ("bin/sh", await File.ReadAllBytesAsync("/bin/busybox")), ("run", Encoding.UTF8.GetBytes("#!/bin/sh\n" + script + "\n")) })
+            foreach (var (path, bytes) in new[] { ("bin/sh", await File.ReadAllBytesAsync("/bin/busybox")), ("frontend", Encoding.UTF8.GetBytes("#!/bin/sh\n" + script + "\n")) })
                 await writer.WriteEntryAsync(new PaxTarEntry(TarEntryType.RegularFile, path) { Mode = (UnixFileMode)0x1ED, DataStream = new MemoryStream(bytes) });
             foreach (var applet in new[] { "sleep", "test" })
                 await writer.WriteEntryAsync(new PaxTarEntry(TarEntryType.SymbolicLink, "bin/" + applet) { LinkName = "sh" });
         }
-        await FrontendImage.PushAsync(fixture.Build.Registry, name, tar.ToArray(), $$"""{"Env":["PATH=/bin","FROM_IMAGE=yes"],"Cmd":["ignored"],"Labels":{ {{labels}} } }""");
+        await FrontendImage.PushAsync(fixture.Build.Registry, name, tar.ToArray(), $$"""{"Env":["PATH=/bin","FROM_IMAGE=yes"],"Entrypoint":["/frontend"],"Cmd":["ignored"],"Labels":{ {{labels}} } }""");
         return $"{fixture.Build.Registry.Host}/{name}";
     }
 
@@ -255,7 +255,7 @@ public sealed class FrontendImageTests(FrontendImageFixture fixture) : IClassFix
     [EndToEndFact]
     public async Task A_development_frontend_is_built_before_it_runs()
     {
-        using var context = new ContextDirectory($"FROM {Base}\nCOPY --chmod=755 run /run\nENTRYPOINT [\"/bin/sh\", \"-c\", \"exit 8\"]\n").Write("run", "#!/bin/sh\nexit 1\n");
+        using var context = new ContextDirectory($"FROM {Base}\nCOPY file /file\nENTRYPOINT [\"/bin/sh\", \"-c\", \"exit 8\"]\n").Write("file", "content");
         var failed = (await Client.RunAsync(
             ["build", "--frontend", "gateway.v0", "--opt", "source=dockerfile.v0", "--opt", "gateway-devel=", "--local", "context=" + context.Path, "--local", "dockerfile=" + context.Path])).Failed();
         Assert.EndsWith("error: failed to solve: exit code: 8\n", failed.Errors, StringComparison.Ordinal);
