@@ -6,6 +6,7 @@ using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Worker.Results;
 using BuildKit.Worker.Sources.OciLayout;
 using Platform = BuildKit.Oci.Platform;
 

@@ -122,7 +122,9 @@ internal sealed class BuildDaemon : IAsyncDisposable
             new GitSource(git, sessions, environment.Sessions, storage.Refs, temporary),
             new HttpSource(http, storage.Refs, temporary),
         ];
-        var operations = new OperationFactory(environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary);
+        var definitions = new DefinitionLoader(platforms[0], cacheMounts);
+        var operations = new OperationFactory(
+            environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary, definitions.SolveBelowAsync);
         var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()));
 
         var diskSize = FileSystemStatistics.Of(config.Root).TotalBytes;
@@ -134,7 +136,8 @@ internal sealed class BuildDaemon : IAsyncDisposable
             Solver = solver,
             Refs = storage.Refs,
             Images = images,
-            CacheMounts = cacheMounts,
+            Exec = environment,
+            Definitions = definitions,
             Sessions = sessions,
             Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time),
             Exporters = new ExporterServices
@@ -150,6 +153,8 @@ internal sealed class BuildDaemon : IAsyncDisposable
             TemporaryDirectory = temporary,
             AllowedEntitlements = config.InsecureEntitlements,
             DockerfileFrontend = config.DockerfileFrontend,
+            Gateway = GatewaySettings.Of(config),
+            Logging = logging,
         };
         _log.LogInformation(
             "found worker \"{Id}\", labels=map[{Labels}], platforms=[{Platforms}]", workerId,

@@ -52,10 +52,17 @@ public sealed partial class GraphSolver
         }
     }
 
-    internal IEnumerable<string> SessionIdsOf(VertexState state)
+    internal IEnumerable<string> SessionIdsOf(VertexState state) =>
+        JobsOf(state).Select(job => job.SessionId).Where(id => id.Length > 0).Distinct(StringComparer.Ordinal).ToList();
+
+    internal IReadOnlyList<object> ValuesOf(VertexState state, string key) =>
+        JobsOf(state).Select(job => job.Values.GetValueOrDefault(key)).OfType<object>().ToList();
+
+    /// <summary>The builds that wait for a state: its own, then those of its parents, each once.</summary>
+    private List<Job> JobsOf(VertexState state)
     {
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        List<string> ids = [];
+        var jobs = new HashSet<Job>();
+        List<Job> ordered = [];
         lock (_gate)
         {
             var visited = new HashSet<VertexState>();
@@ -65,16 +72,12 @@ public sealed partial class GraphSolver
             {
                 if (!visited.Add(s))
                     return;
-                foreach (var job in s.Jobs)
-                {
-                    if (job.SessionId.Length > 0 && seen.Add(job.SessionId))
-                        ids.Add(job.SessionId);
-                }
+                ordered.AddRange(s.Jobs.Where(jobs.Add));
                 foreach (var parent in s.Parents)
                     Collect(parent);
             }
         }
-        return ids;
+        return ordered;
     }
 
     /// <summary>A state and those of its inputs, depth first, each original digest once.</summary>
