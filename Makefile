@@ -15,6 +15,7 @@ demo:
 
 test:
 	@build/deps.sh test
+	@build/foreign.sh
 	@build/native.sh
 	@build/test.sh
 

@@ -50,7 +50,7 @@ internal sealed class DockerfileClient(
             throw new NotSupportedException($"oci-layout:// sources are not part of this version yet (wanted for {reference})");
         var identifier = ImageScheme + ImageReference.ParseWithDefaultTag(reference);
         var source = new SourceOp { Identifier = identifier };
-        if (build.PolicyWith(policies) is { } policy && policy.Evaluate(source))
+        if (build.PolicyWith(policies) is { } policy && IsConverted(policy, source))
         {
             if (!source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal))
                 throw new NonImageSourceException(reference, source.Identifier);
@@ -64,6 +64,19 @@ internal sealed class DockerfileClient(
         catch (Exception error) when (error is not OperationCanceledException)
         {
             throw new InvalidOperationException($"failed to resolve source metadata for {ImageReference.ParseWithDefaultTag(reference)}: {error.Message}", error);
+        }
+    }
+
+    private static bool IsConverted(ISourcePolicy policy, SourceOp image)
+    {
+        var reference = image.Identifier[ImageScheme.Length..];
+        try
+        {
+            return policy.Evaluate(image);
+        }
+        catch (LlbException refusal)
+        {
+            throw new InvalidOperationException($"failed to resolve source metadata for {reference}: could not resolve image due to policy: {refusal.Message}", refusal);
         }
     }
 
