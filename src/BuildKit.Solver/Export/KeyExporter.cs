@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace BuildKit.Solver;
 
 /// <summary>Exports one key, its result and everything below it (spec 03 §12).</summary>
@@ -15,6 +17,9 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
     public async Task<IReadOnlyList<ICacheExporterRecord>> ExportToAsync(
         ICacheExporterTarget target, CacheExportOptions options, CancellationToken cancellationToken)
     {
+        // Keys may be chained to any depth: where the stack ends, the rest goes on upon another.
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+            await Task.Yield();
         if (target.TryGetVisited(this, out var visited))
             return visited;
         target.Visit(this, []);
@@ -114,6 +119,8 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
 
         ICacheExporterRecord Add(string keyId, ICacheExporterRecord? record)
         {
+            // A key with more keys below it than the stack holds is left out of the export.
+            RuntimeHelpers.EnsureSufficientExecutionStack();
             done[keyId] = record;
             foreach (var (source, link) in manager.GetBacklinks(keyId))
             {

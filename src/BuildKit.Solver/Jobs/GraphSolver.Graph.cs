@@ -82,21 +82,23 @@ public sealed partial class GraphSolver
     {
         List<VertexState> states = [];
         var visited = new HashSet<Digest>();
+        var pending = new Stack<VertexState>();
         lock (_gate)
-            Walk(start);
-        return states;
-
-        void Walk(VertexState state)
         {
-            if (!visited.Add(state.OriginalDigest))
-                return;
-            states.Add(state);
-            foreach (var input in state.Vertex.Inputs)
+            pending.Push(start);
+            while (pending.TryPop(out var state))
             {
-                if (_active.TryGetValue(input.Vertex.Digest, out var below))
-                    Walk(below);
+                if (!visited.Add(state.OriginalDigest))
+                    continue;
+                states.Add(state);
+                for (var i = state.Vertex.Inputs.Count - 1; i >= 0; i--)
+                {
+                    if (_active.TryGetValue(state.Vertex.Inputs[i].Vertex.Digest, out var below))
+                        pending.Push(below);
+                }
             }
         }
+        return states;
     }
 
     /// <summary>Operations resolved so far for a graph, for provenance.</summary>
@@ -119,12 +121,33 @@ public sealed partial class GraphSolver
     private static Digest IgnoreCacheDigest(Digest digest) => Digest.Sha256($"{digest}-ignorecache");
 
     /// <summary>Makes a graph active, inputs first; its vertices under their effective digests.</summary>
-    private Vertex Load(Vertex vertex, Job? job, VertexState? parent, Dictionary<Vertex, Vertex> done)
+    private Vertex Load(Vertex root, Job? job, VertexState? parent, Dictionary<Vertex, Vertex> done)
     {
-        if (done.TryGetValue(vertex, out var known))
-            return known;
-        var inputs = vertex.Inputs.Select(input => input with { Vertex = Load(input.Vertex, job, parent, done) }).ToList();
+        // Inputs first, without recursion: a client may send a graph of any depth.
+        var path = new Stack<Vertex>();
+        path.Push(root);
+        while (path.TryPeek(out var vertex))
+        {
+            var depth = path.Count;
+            if (!done.ContainsKey(vertex))
+            {
+                for (var i = vertex.Inputs.Count - 1; i >= 0; i--)
+                {
+                    if (!done.ContainsKey(vertex.Inputs[i].Vertex))
+                        path.Push(vertex.Inputs[i].Vertex);
+                }
+            }
+            if (path.Count > depth)
+                continue;
+            path.Pop();
+            if (!done.ContainsKey(vertex))
+                done.Add(vertex, LoadOne(vertex, [.. vertex.Inputs.Select(input => input with { Vertex = done[input.Vertex] })], job, parent));
+        }
+        return done[root];
+    }
 
+    private Vertex LoadOne(Vertex vertex, List<Edge> inputs, Job? job, VertexState? parent)
+    {
         var ignoring = IgnoreCacheDigest(vertex.Digest);
         if (!_active.TryGetValue(ignoring, out var state) && _active.TryGetValue(vertex.Digest, out state)
             && !state.Vertex.Options.IgnoreCache && vertex.Options.IgnoreCache)
@@ -148,7 +171,6 @@ public sealed partial class GraphSolver
                 state.AddCache(cache);
         }
         ConnectProgress(state, job, parent);
-        done[vertex] = state.Vertex;
         return state.Vertex;
     }
 
@@ -164,26 +186,32 @@ public sealed partial class GraphSolver
     private void Inherit(
         VertexState state, IEnumerable<Job> jobs, IEnumerable<VertexState> parents, HashSet<VertexState> visited, bool inputsToo = true)
     {
-        if (!state.IsActive || !visited.Add(state))
-            return;
         List<Job> jobList = [.. jobs];
         List<VertexState> parentList = [.. parents];
-        state.Jobs.UnionWith(jobList);
-        foreach (var parent in parentList)
+        // Not recursive: the chain of inputs may be of any length.
+        var pending = new Stack<(VertexState State, bool InputsToo)>();
+        pending.Push((state, inputsToo));
+        while (pending.TryPop(out var next))
         {
-            if (parent == state)
+            if (!next.State.IsActive || !visited.Add(next.State))
                 continue;
-            state.Parents.Add(parent);
-            parent.Children.Add(state);
-        }
-        foreach (var target in state.MergedInto)
-            Inherit(target, jobList, parentList, visited);
-        if (!inputsToo)
-            return;
-        foreach (var input in state.Vertex.Inputs)
-        {
-            if (_active.TryGetValue(input.Vertex.Digest, out var below))
-                Inherit(below, jobList, parentList, visited);
+            next.State.Jobs.UnionWith(jobList);
+            foreach (var parent in parentList)
+            {
+                if (parent == next.State)
+                    continue;
+                next.State.Parents.Add(parent);
+                parent.Children.Add(next.State);
+            }
+            foreach (var target in next.State.MergedInto)
+                pending.Push((target, true));
+            if (!next.InputsToo)
+                continue;
+            foreach (var input in next.State.Vertex.Inputs)
+            {
+                if (_active.TryGetValue(input.Vertex.Digest, out var below))
+                    pending.Push((below, true));
+            }
         }
     }
 

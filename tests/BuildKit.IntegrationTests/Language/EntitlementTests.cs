@@ -24,7 +24,7 @@ public sealed class EntitlementTests(EntitlementFixture fixture) : IClassFixture
     [EndToEndTheory]
     [InlineData("RUN --security=insecure true", "security.insecure is not allowed")]
     [InlineData("RUN --network=host true", "network.host is not allowed")]
-    [InlineData("RUN --device=vendor.com/gpu=0 true", "device vendor.com/gpu=0 is requested by the build but not allowed")]
+    [InlineData("RUN --device=vendor.com/gpu=0,required true", "device vendor.com/gpu=0 is requested by the build but not allowed")]
     public async Task Without_the_callers_leave_the_step_is_refused(string instruction, string error)
     {
         using var context = new ContextDirectory($"{Labs}FROM {fixture.Base}\n{instruction}\n");

@@ -25,7 +25,7 @@ public sealed record LayerEntry(string Path, char Type, string Text, string Time
 /// <summary>What an image in a docker archive says and holds, as text that can be compared.</summary>
 /// <param name="Config">The configuration without times and digests.</param>
 /// <param name="Layers">For each layer its entries, sorted.</param>
-public sealed record DockerArchive(JsonObject Config, IReadOnlyList<IReadOnlyList<LayerEntry>> Layers)
+public sealed partial record DockerArchive(JsonObject Config, IReadOnlyList<IReadOnlyList<LayerEntry>> Layers)
 {
     private const string WhiteoutPrefix = ".wh.";
     private const string Opaque = ".wh..wh..opq";
@@ -167,9 +167,12 @@ public sealed record DockerArchive(JsonObject Config, IReadOnlyList<IReadOnlyLis
             entry!.AsObject().Remove("created");
         if (root["rootfs"]?["diff_ids"] is JsonArray ids)
             root["rootfs"]!["diff_ids"] = ids.Count;
-        var text = Regex.Replace(Sorted(root)!.ToJsonString(), @"127\.0\.0\.1:\d+/([a-z:]*)@sha256:[0-9a-f]{64}", "REGISTRY/$1@DIGEST");
+        var text = PulledFrom().Replace(Sorted(root)!.ToJsonString(), "REGISTRY/${name}@DIGEST");
         return JsonNode.Parse(text)!.AsObject();
     }
+
+    [GeneratedRegex(@"127\.0\.0\.1:\d+/(?<name>[a-z:]*)@sha256:[0-9a-f]{64}", RegexOptions.ExplicitCapture)]
+    private static partial Regex PulledFrom();
 
     private static JsonNode? Sorted(JsonNode? node) => node switch
     {

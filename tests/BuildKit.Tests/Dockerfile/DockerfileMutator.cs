@@ -55,7 +55,7 @@ internal sealed class DockerfileMutator(int seed)
                 break;
             case < 30: // a heredoc whose end is missing
                 text.Replace("EOF\n", "", 0, text.Length);
-                text.Insert(at, "\nRUN <<EOF\nx\n");
+                text.Insert(Math.Min(at, text.Length), "\nRUN <<EOF\nx\n");
                 break;
             case 30: // a line longer than a line may be, or just not
                 text.Insert(at, new string("a \\\"$"[_random.Next(5)], 65_535 - _random.Next(3) + _random.Next(2) * 10));

@@ -27,6 +27,17 @@ public sealed class ScenarioTests
     }
 
     [Fact]
+    public async Task A_chain_of_very_many_steps_is_built()
+    {
+        await using var bench = new TestBench();
+        var last = Step("first", key: "first", value: "v");
+        for (var i = 0; i < 5000; i++)
+            last = Step("step" + i, [Out(last)], value: "v");
+        Assert.Equal("v", await bench.BuildOnceAsync(last));
+        await bench.AssertNothingLeftAsync();
+    }
+
+    [Fact]
     public async Task A_changed_file_runs_its_copy_and_what_follows()
     {
         await using var bench = new TestBench();
