@@ -149,7 +149,8 @@ public sealed class LintTests(BuildFixture fixture) : IClassFixture<BuildFixture
             token    true
 
             SSH       REQUIRED
-            default   false
+            default
+
 
             """, Trimmed(await AskAsync(context, "frontend.outline", "--opt", "target=base")));
     }
