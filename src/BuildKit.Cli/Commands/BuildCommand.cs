@@ -66,7 +66,7 @@ internal static class BuildCommand
         CommandContext context, FlagValues flags, SolveOptions options, Channel<StatusResponse> messages, Stream? trace, CacheMetrics? metrics, CancellationToken cancellationToken)
     {
         var mode = Displays.Resolve(flags.String("progress"), context.IsTerminal(ErrorDescriptor), context.Variable);
-        var look = DisplayOptions.FromEnvironment(context.Variable, context.Colors);
+        var look = DisplayOptions.FromEnvironment(context.Variable, context.Colors) with { ShowsLateWarnings = true };
         var display = Displays.Create(mode, context.ErrorOutput, ErrorDescriptor, look, context.Time);
         var shift = new ClockShift(context.Time);
         BuildResult result;

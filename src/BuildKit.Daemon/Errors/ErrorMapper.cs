@@ -43,7 +43,6 @@ internal static class ErrorMapper
                     details.Add(TypedErrors.Encode(new Protocol.ErrDefs.FrontendCap { Name = cap.Name }));
                     break;
                 case UnsupportedSubrequestException subrequest:
-                    code ??= StatusCode.Unimplemented;
                     details.Add(TypedErrors.Encode(new Protocol.ErrDefs.Subrequest { Name = subrequest.Name }));
                     break;
                 case FrontendSourceException located:
