@@ -1,4 +1,5 @@
 using System.Globalization;
+using BuildKit.CommandLine;
 using BuildKit.Oci;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
@@ -52,6 +53,13 @@ public static class CacheAttributes
         }
         return new CompressionOptions(type, level, force);
     }
+
+    /// <summary>How long an import may stay silent before the build goes on without it: <c>timeout</c>, a Go duration; what
+    /// cannot be read counts as the default of 30 seconds.</summary>
+    public static TimeSpan Patience(IReadOnlyDictionary<string, string> attributes) =>
+        attributes.TryGetValue("timeout", out var text) && GoDuration.TryParse(text, out var limit) && limit > TimeSpan.Zero
+            ? limit
+            : TimeSpan.FromSeconds(30);
 
     /// <summary>An attribute that must be given.</summary>
     /// <exception cref="FormatException">It is missing; <paramref name="error"/> is the text.</exception>

@@ -14,8 +14,9 @@ namespace BuildKit.RemoteCache.Import;
 /// <param name="toResult">Makes a result that owns a ref.</param>
 /// <param name="isSessionBound">Fetch layers at once.</param>
 /// <param name="imageRef">Image the layers belong to; empty for none.</param>
+/// <param name="health">What is known of the import.</param>
 internal sealed class ImportedResults(
-    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, bool isSessionBound, string imageRef) : IChainResultStorage
+    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, bool isSessionBound, string imageRef, ImportHealth health) : IChainResultStorage
 {
     public ValueTask<CacheResultInfo> SaveAsync(IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
@@ -50,7 +51,7 @@ internal sealed class ImportedResults(
     public Task<IReadOnlyList<object>> LoadRemotesAsync(
         IOperationContext? context, CacheResultInfo result, object? compression, IEnumerable<string> sessionIds, CancellationToken cancellationToken)
     {
-        var layers = Find(result.Id).Layers;
+        var layers = Guarded(Find(result.Id).Layers, context);
         if (compression is CompressionOptions wanted)
         {
             var matching = layers.Descriptors.Count(d => TypeOf(d) == wanted.Type);
@@ -63,8 +64,11 @@ internal sealed class ImportedResults(
     private ImportedResult Find(string resultId) =>
         cache.FindResult(resultId) ?? throw new RemoteCacheException($"{resultId}: not found");
 
-    private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers layers, CancellationToken cancellationToken)
+    private RemoteLayers Guarded(RemoteLayers layers, IOperationContext? context) => layers with { Provider = health.Guard(layers.Provider, context?.Progress) };
+
+    private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers stored, CancellationToken cancellationToken)
     {
+        var layers = Guarded(stored, context);
         var known = await Task.WhenAll(layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask())).ConfigureAwait(false);
         for (var i = 0; i < known.Length; i++)
         {
@@ -78,7 +82,8 @@ internal sealed class ImportedResults(
             Annotations = d.Annotations,
             Ref = imageRef,
             Progress = progress is null ? null : progress.Report,
-            SessionBound = isSessionBound,
+            SessionBound = isSessionBound || health.IsDoubtful,
+            Lost = (digest, why) => health.Lose(digest, why, context?.Progress),
         });
         IImmutableRef? top = null;
         try
