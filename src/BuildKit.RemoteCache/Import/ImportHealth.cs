@@ -35,8 +35,6 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
     /// the cache.</summary>
     public void Lose(Digest digest, Exception why, IProgressWriter? progress)
     {
-        for (Exception? e = why; e is not null; e = e.InnerException)
-            _isSilent |= e is TimeoutException;
         if (!_lost.TryAdd(digest, true) || progress is null)
             return;
         var reason = why is LayerLostException { InnerException: { } inner } ? inner : why;
@@ -45,27 +43,44 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
             [], "", null, []));
     }
 
-    /// <summary>Runs one exchange with the import, at most for the time it may stay silent.</summary>
-    /// <exception cref="TimeoutException">No answer came.</exception>
-    public async Task<T> WithinLimitAsync<T>(Func<CancellationToken, Task<T>> exchange, CancellationToken cancellationToken)
+    /// <summary>Runs one exchange with the import. It may be silent for as long as its users have patience, not counting the
+    /// time requests wait for their turn.</summary>
+    /// <param name="isBusy">Whether they do at the moment.</param>
+    /// <param name="exchange">What is done; it is given up when the time is over, whether it can be interrupted or not.</param>
+    /// <param name="cancellationToken">Ends the exchange.</param>
+    /// <exception cref="TimeoutException">No answer came; the import is not asked again.</exception>
+    public async Task<T> WithinLimitAsync<T>(Func<bool> isBusy, Func<CancellationToken, Task<T>> exchange, CancellationToken cancellationToken)
     {
-        using var limit = new CancellationTokenSource(patience, time);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, limit.Token);
+        using var ending = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var answer = exchange(ending.Token);
         try
         {
-            // Not everything below can be interrupted: who waits goes on, whatever becomes of the exchange.
-            return await exchange(either.Token).WaitAsync(either.Token).ConfigureAwait(false);
+            while (true)
+            {
+                try
+                {
+                    return await answer.WaitAsync(patience, time, cancellationToken).ConfigureAwait(false);
+                }
+                catch (TimeoutException) when (!answer.IsFaulted)
+                {
+                    if (answer.IsCompleted || isBusy())
+                        continue;
+                    _isSilent = true;
+                    throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"no answer within {patience.TotalSeconds} s"));
+                }
+            }
         }
-        catch (Exception) when (limit.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        finally
         {
-            throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"no answer within {patience.TotalSeconds} s"));
+            if (!answer.IsCompleted)
+                await ending.CancelAsync().ConfigureAwait(false);
         }
     }
 
     /// <summary>The import's layers: what proved lost is not there, what fails is lost, and no read waits for ever.</summary>
-    public IBlobProvider Guard(IBlobProvider provider, IProgressWriter? progress) => new GuardedProvider(this, provider, progress);
+    public IBlobProvider Guard(IBlobProvider provider, Func<bool> isBusy, IProgressWriter? progress) => new GuardedProvider(this, provider, isBusy, progress);
 
-    private sealed class GuardedProvider(ImportHealth health, IBlobProvider provider, IProgressWriter? progress) : IBlobProvider
+    private sealed class GuardedProvider(ImportHealth health, IBlobProvider provider, Func<bool> isBusy, IProgressWriter? progress) : IBlobProvider
     {
         public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken)
         {
@@ -77,13 +92,13 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
 
         public async ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) => health.IsLost(descriptor.Digest)
             ? null
-            : await health.WithinLimitAsync(token => provider.StatAsync(descriptor, token).AsTask(), cancellationToken).ConfigureAwait(false);
+            : await health.WithinLimitAsync(isBusy, token => provider.StatAsync(descriptor, token).AsTask(), cancellationToken).ConfigureAwait(false);
 
         public async Task<T> ExchangeAsync<T>(Digest digest, Func<CancellationToken, ValueTask<T>> exchange, CancellationToken cancellationToken)
         {
             try
             {
-                return await health.WithinLimitAsync(token => exchange(token).AsTask(), cancellationToken).ConfigureAwait(false);
+                return await health.WithinLimitAsync(isBusy, token => exchange(token).AsTask(), cancellationToken).ConfigureAwait(false);
             }
             catch (Exception e) when (!cancellationToken.IsCancellationRequested)
             {

@@ -67,7 +67,7 @@ public sealed class ImportedCache : ICacheManager
                     return graphs.Select((graph, i) =>
                     {
                         var parsed = new ParsedCache(graph);
-                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend.IsSessionBound, backend.ImageRef, health));
+                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend, health));
                     }).ToList();
                 }, cancellationToken).ConfigureAwait(false);
             }
@@ -82,9 +82,10 @@ public sealed class ImportedCache : ICacheManager
         {
             try
             {
-                return await health.WithinLimitAsync(async limited =>
+                ICacheImportBackend? opened = null;
+                return await health.WithinLimitAsync(() => opened?.IsBusy ?? false, async limited =>
                 {
-                    var backend = await backends.ResolveImporterAsync(type, attributes, context, limited).ConfigureAwait(false);
+                    var backend = opened = await backends.ResolveImporterAsync(type, attributes, context, limited).ConfigureAwait(false);
                     return (backend, await backend.ReadAsync(new CacheProgress(vertex.Progress, context.Time), limited).ConfigureAwait(false));
                 }, token).ConfigureAwait(false);
             }

@@ -88,7 +88,6 @@ public sealed class CombinedCacheManager : ICacheManager
     private List<(LocalCacheManager Manager, int Priority)> ManagersOf(CacheKey key) =>
         [.. key.Ids
             .Select(known => (Manager: known.Key, Index: IndexOf(known.Key)))
-            .Where(known => known.Index >= 0)
             .OrderBy(known => known.Index)
             .ThenBy(known => known.Manager.Id, StringComparer.Ordinal)
             .Select(known => (known.Manager, 1 - known.Index))];
@@ -100,6 +99,6 @@ public sealed class CombinedCacheManager : ICacheManager
             if (_all[i].Holds(manager))
                 return i;
         }
-        return -1;
+        return _all.Count;
     }
 }

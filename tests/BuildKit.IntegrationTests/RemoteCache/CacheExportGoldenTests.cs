@@ -40,22 +40,16 @@ public sealed class CacheExportGoldenTests(BuildFixture fixture) : IClassFixture
             Assert.Equal(CacheComparison.LayerKinds(GoldenCache.ReadLayout(golden.LayoutFolder).Layers), CacheComparison.LayerKinds(export.Layers));
     }
 
-    public static TheoryData<string, string> KeySets()
+    // The sets whose sources every machine has: files, steps of a static busybox, merges and differences.
+    public static TheoryData<string> KeySets()
     {
-        var data = new TheoryData<string, string>();
-        foreach (var set in new[] { "g1", "g5" })
-        {
-            if (File.Exists(Golden.Path("cachekeys", set, $"cacheconfig-{Reference}.json")))
-                data.Add(set, "max");
-        }
-        if (!((System.Collections.IEnumerable)data).GetEnumerator().MoveNext())
-            data.Add("", "");
-        return data;
+        var sets = new[] { "g1", "g3", "g5" }.Where(IsRecorded).ToList();
+        return sets.Count > 0 ? [.. sets] : [""];
     }
 
     [EndToEndTheory]
     [MemberData(nameof(KeySets))]
-    public async Task Every_step_has_the_reference_s_key(string set, string mode)
+    public async Task Every_step_has_the_reference_s_key(string set)
     {
         if (set.Length == 0)
             return;
@@ -63,7 +57,11 @@ public sealed class CacheExportGoldenTests(BuildFixture fixture) : IClassFixture
         using var context = KeyContext(set);
         using var temp = new TempDirectory();
         await fixture.Client.PruneAllAsync();
-        (await fixture.Client.BuildAsync(context, "--export-cache", $"type=local,dest={temp.Path}/cache,mode={mode}")).Succeeded();
+        string[] options = ["--export-cache", $"type=local,dest={temp.Path}/cache,mode=max"];
+        if (File.Exists(Golden.Path("cachekeys", set, "llb.bin")))
+            (await fixture.Client.RunAsync(["build", "--local", "context=" + context.Path, .. options], await File.ReadAllBytesAsync(Golden.Path("cachekeys", set, "llb.bin")))).Succeeded();
+        else
+            (await fixture.Client.BuildAsync(context, options)).Succeeded();
         var export = GoldenCache.ReadLayout($"{temp.Path}/cache");
         Assert.Equal(await CacheComparison.NormalizeAsync(expected), await CacheComparison.NormalizeAsync(export.Config));
     }
@@ -71,7 +69,7 @@ public sealed class CacheExportGoldenTests(BuildFixture fixture) : IClassFixture
     [EndToEndFact]
     public async Task A_minimal_export_has_all_records_and_only_the_layers_of_the_result()
     {
-        if (!File.Exists(Golden.Path("cachekeys", "g1", $"cacheconfig-{Reference}.json")))
+        if (!IsRecorded("g1"))
             return;
         using var context = KeyContext("g1");
         using var temp = new TempDirectory();
@@ -83,6 +81,26 @@ public sealed class CacheExportGoldenTests(BuildFixture fixture) : IClassFixture
         Assert.Equal(
             ["1616bd1ac1df", "a5db776dc9b7", "a9915c3f748b", "bdc14081db7c", "f2cf001f7748"],
             export.Records.Where(r => r.Results.Count > 0).Select(r => r.Digest.Hex[..12]).Order(StringComparer.Ordinal));
+    }
+
+    [EndToEndFact]
+    public async Task The_cache_inside_an_image_has_the_reference_s_records()
+    {
+        if (!File.Exists(Golden.Path("exporters", "inline-cache", "config.json")))
+            return;
+        using var context = new ContextDirectory();
+        foreach (var file in new[] { "Dockerfile", "hello.txt" })
+        {
+            File.Copy(Golden.Path("exporters", file), context[file]);
+            LinuxFile.Chmod(context[file], 0x1A4);
+        }
+        using var temp = new TempDirectory();
+        await fixture.Client.PruneAllAsync();
+        (await fixture.Client.BuildAsync(
+            context, "--opt", "build-arg:SOURCE_DATE_EPOCH=1700000000", "--export-cache", "type=inline", "--output", $"type=oci,tar=false,dest={temp.Path}/image")).Succeeded();
+        var expected = GoldenCache.ReadManifest(
+            await File.ReadAllBytesAsync(Golden.Path("exporters", "inline-cache", "manifest.json")), _ => File.ReadAllBytes(Golden.Path("exporters", "inline-cache", "config.json")));
+        Assert.Equal(CacheComparison.NormalizeInline(expected.Config), CacheComparison.NormalizeInline(GoldenCache.ReadLayout($"{temp.Path}/image").Config));
     }
 
     private async Task<(CacheConfig Config, IReadOnlyList<Descriptor> Layers, byte[] ConfigJson)> ExportAsync(
@@ -114,8 +132,12 @@ public sealed class CacheExportGoldenTests(BuildFixture fixture) : IClassFixture
         _ => throw new InvalidOperationException($"no options known for {kind}"),
     };
 
+    private static bool IsRecorded(string set) => File.Exists(Golden.Path("cachekeys", set, $"cacheconfig-{Reference}.json"));
+
     private static ContextDirectory KeyContext(string set)
     {
+        // The definition of g3 was made for the context of g2.
+        set = set == "g3" ? "g2" : set;
         // Not the recorded files themselves: what was a link is a text there.
         var context = new ContextDirectory();
         using var index = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("cachekeys", "index.json")));
