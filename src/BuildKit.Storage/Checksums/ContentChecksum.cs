@@ -14,7 +14,7 @@ namespace BuildKit.Storage.Checksums;
 /// <param name="tempDirectory">Where trees are mounted; the system's directory for temporary files by default.</param>
 /// <param name="mostIdleNodes">How many files and directories of trees nobody asks about are kept in memory (a few hundred bytes
 /// each). All trees are saved with their records: a tree that was dropped is read again from there, not hashed again.</param>
-public sealed class ContentChecksum(string? tempDirectory = null, int mostIdleNodes = 100_000)
+public sealed class ContentChecksum(string? tempDirectory = null, int mostIdleNodes = 200_000)
 {
     /// <summary>Metadata key of a record's content tree.</summary>
     public const string MetadataKey = "buildkit.contenthash.v0";

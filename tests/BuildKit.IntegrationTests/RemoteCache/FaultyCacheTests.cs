@@ -67,6 +67,26 @@ public sealed class FaultyCacheTests(BuildFixture fixture) : IClassFixture<Build
             Assert.True(new FileInfo($"{temp.Path}/out").Length > 0);
     }
 
+    [EndToEndTheory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task A_damaged_directory_costs_only_the_steps_it_held(bool isDeleted)
+    {
+        await using var faulty = await FaultyRegistry.StartAsync(fixture.Registry);
+        using var context = Context();
+        using var temp = new TempDirectory();
+        var (_, layers) = await ExportAsync(context, faulty, temp);
+        var blob = $"{temp.Path}/cache/blobs/sha256/{layers[2].Hex}";
+        if (isDeleted)
+            File.Delete(blob);
+        else
+            await File.WriteAllBytesAsync(blob, new byte[new FileInfo(blob).Length]);
+        var build = (await fixture.Client.BuildAsync(context, "--import-cache", $"type=local,src={temp.Path}/cache", "--output", $"type=local,dest={temp.Path}/out")).Succeeded();
+        Assert.Equal([Second, Third], build.Trace.Executed);
+        Assert.Equal($"first\n{_id}\n", await File.ReadAllTextAsync($"{temp.Path}/out/3"));
+        Assert.StartsWith($"layer {layers[2]} of the cache local:", Assert.Single(build.Trace.Warnings), StringComparison.Ordinal);
+    }
+
     [EndToEndFact]
     public async Task Without_any_layer_every_step_executes()
     {

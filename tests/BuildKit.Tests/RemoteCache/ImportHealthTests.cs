@@ -39,7 +39,7 @@ public sealed class ImportHealthTests
         var provider = new SlowProvider();
         var guarded = health.Guard(provider, () => false, null);
         await using var stream = await guarded.OpenAsync(Layer, 0, default);
-        var lost = await Assert.ThrowsAsync<LayerLostException>(async () => await stream.ReadAsync(new byte[8]));
+        var lost = await Assert.ThrowsAsync<LayerLostException>(() => stream.ReadAsync(new byte[8]).AsTask());
         Assert.Equal($"layer {Layer.Digest} of an imported cache cannot be used: no answer within 0.02 s", lost.Message);
         Assert.True(LayerLostException.IsCauseOf(new InvalidOperationException("outer", lost)));
         Assert.Null(await guarded.StatAsync(Layer with { Digest = Digest.Sha256("another") }, default));
