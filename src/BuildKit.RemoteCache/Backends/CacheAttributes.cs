@@ -1,6 +1,7 @@
 using System.Globalization;
 using BuildKit.CommandLine;
 using BuildKit.Oci;
+using BuildKit.RemoteCache.Transfer;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 
@@ -55,16 +56,29 @@ public static class CacheAttributes
     }
 
     /// <summary>How long an import may stay silent before the build goes on without it: <c>timeout</c>, a Go duration; what
-    /// cannot be read counts as the default of 30 seconds.</summary>
-    public static TimeSpan Patience(IReadOnlyDictionary<string, string> attributes) =>
-        attributes.TryGetValue("timeout", out var text) && GoDuration.TryParse(text, out var limit) && limit > TimeSpan.Zero
-            ? limit
-            : TimeSpan.FromSeconds(30);
+    /// cannot be read counts as the default of 30 seconds. Object stores notice silence themselves and ask again: they are
+    /// given up after several times as long.</summary>
+    public static TimeSpan Patience(string type, IReadOnlyDictionary<string, string> attributes)
+    {
+        var given = attributes.TryGetValue("timeout", out var text) && GoDuration.TryParse(text, out var limit) && limit > TimeSpan.Zero ? limit : (TimeSpan?)null;
+        return type is "registry" or "local" ? given ?? TimeSpan.FromSeconds(30) : 5 * (given ?? TimeSpan.FromMinutes(1));
+    }
 
     /// <summary>An attribute that must be given.</summary>
     /// <exception cref="FormatException">It is missing; <paramref name="error"/> is the text.</exception>
     public static string Required(IReadOnlyDictionary<string, string> attributes, string name, string error) =>
         attributes.TryGetValue(name, out var value) && value.Length > 0 ? value : throw new FormatException(error);
+
+    /// <summary>How long a store may be silent before a connection counts as broken; one minute when it is not given.</summary>
+    /// <exception cref="FormatException">It is no duration above zero.</exception>
+    public static TimeSpan Timeout(IReadOnlyDictionary<string, string> attributes, string type)
+    {
+        if (!attributes.TryGetValue("timeout", out var text))
+            return TransferPolicy.Default.Silence;
+        if (!GoDuration.TryParse(text, out var timeout))
+            throw new FormatException($"failed to parse timeout for {type} cache: time: invalid duration {GoSyntax.Quote(text)}");
+        return timeout > TimeSpan.Zero ? timeout : throw new FormatException($"failed to parse timeout for {type} cache: {text} is not above zero");
+    }
 
     private static string InvalidBool(string text) => $"strconv.ParseBool: parsing {GoSyntax.Quote(text)}: invalid syntax";
 }

@@ -54,7 +54,7 @@ public sealed class ImportedCache : ICacheManager
         CacheBackendContext context, IRefStore refs, Func<IImmutableRef, IResult> toResult, CancellationToken cancellationToken)
     {
         var id = IdOf(type, attributes);
-        var health = new ImportHealth(id, CacheAttributes.Patience(attributes), context.Time);
+        var health = new ImportHealth(id, CacheAttributes.Patience(type, attributes), context.Time);
         return new ImportedCache(id, ResolveAsync());
 
         async Task<IReadOnlyList<LocalCacheManager>> ResolveAsync()

@@ -36,26 +36,22 @@ public sealed partial class GraphSolver
     {
         lock (_gate)
         {
-            var judged = new Dictionary<VertexState, bool>();
-            foreach (var state in _active.Values)
-                Judge(state);
-
-            bool Judge(VertexState state)
+            var consumers = _active.Values
+                .SelectMany(state => state.Vertex.Inputs.Select(input => (Below: input.Vertex.Digest, Above: state)))
+                .ToLookup(link => link.Below, link => link.Above);
+            var pending = new Stack<VertexState>(_active.Values.Where(state => state.Edges.Values.Any(edge => Owner(edge).IsSpoiledBy(isLost, isLoss))));
+            while (pending.TryPop(out var state))
             {
-                if (judged.TryGetValue(state, out var known))
-                    return known;
-                judged[state] = false;
-                var inputs = false;
-                foreach (var input in state.Vertex.Inputs)
-                    inputs |= _active.TryGetValue(input.Vertex.Digest, out var below) && Judge(below);
-                var edges = state.Edges.Values.Select(Owner).ToList();
-                var spoiled = edges.Exists(e => e.IsSpoiledBy(isLost, isLoss)) || (inputs && !edges.Exists(e => e.IsComplete));
-                if (spoiled)
+                if (state.IsSpoiled)
+                    continue;
+                state.IsSpoiled = true;
+                foreach (var edge in state.Edges.Values)
+                    Owner(edge).IsSpoiled = true;
+                foreach (var above in consumers[state.Digest])
                 {
-                    state.IsSpoiled = true;
-                    edges.ForEach(e => e.IsSpoiled = true);
+                    if (!above.Edges.Values.Any(edge => Owner(edge).IsComplete))
+                        pending.Push(above);
                 }
-                return judged[state] = spoiled || state.IsSpoiled;
             }
         }
     }
