@@ -56,9 +56,15 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         try
         {
             var result = await ResultAsync(build, request, cancellationToken);
-            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+            var exported = await LostLayers.RenewingAsync(services.Solver, services.Refs, async () =>
+            {
+                foreach (var lazy in result.All)
+                    await lazy.RenewAsync(made => made.Result is { } value && services.Refs.HasLostLayers(WorkerResult.RefIdOf(value.Id)));
+                await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+                return await ExportAsync(build, request, result, exporters, cacheExports, cancellationToken);
+            });
             var response = new SolveResponse();
-            foreach (var (key, value) in await ExportAsync(build, request, result, exporters, cacheExports, cancellationToken))
+            foreach (var (key, value) in exported)
                 response.ExporterResponse[key] = value;
             foreach (var (key, value) in result.Metadata)
                 if (key.StartsWith("frontend.", StringComparison.Ordinal))
@@ -205,7 +211,8 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var duplicates = new List<string>();
         foreach (var export in request.Cache.Exports)
         {
-            var identity = export.Type + "\0" + string.Join('\0', export.Attrs.OrderBy(attribute => attribute.Key, StringComparer.Ordinal).Select(attribute => attribute.Key + "=" + attribute.Value));
+            // One repository can hold one cache, whatever the other settings.
+            var identity = export.Type == "registry" && export.Attrs.TryGetValue("ref", out var reference) && reference.Length > 0 ? reference : export.Type + "\0" + string.Join('\0', export.Attrs.OrderBy(attribute => attribute.Key, StringComparer.Ordinal).Select(attribute => attribute.Key + "=" + attribute.Value));
             if (!seen.Add(identity))
                 duplicates.Add(export.Type);
         }

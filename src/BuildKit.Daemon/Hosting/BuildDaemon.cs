@@ -82,7 +82,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
         Own(new Disposing(keyStorage));
         var workerId = WorkerIdentity.Load(storage.WorkerDirectory);
         var results = new WorkerResultStorage(workerId, storage.Refs);
-        var keys = new LocalCacheManager(keyStorage, results);
+        var keys = new LocalCacheManager(new SessionKeyStorage(keyStorage), results);
 
         var sessionManager = new SessionManager(time);
         var sessions = new ClientSessions(sessionManager);

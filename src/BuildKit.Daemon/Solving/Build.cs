@@ -138,7 +138,7 @@ public sealed class Build : IAsyncDisposable
         {
             try
             {
-                return await Job.BuildAsync(edge, token);
+                return await LostLayers.RenewingAsync(_services.Solver, _services.Refs, () => Job.BuildAsync(edge, token));
             }
             catch (Exception exception) when (exception is not OperationCanceledException)
             {

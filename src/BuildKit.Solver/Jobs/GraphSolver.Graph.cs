@@ -158,6 +158,12 @@ public sealed partial class GraphSolver
             state = null;
             state = Activate(vertex with { Digest = ignoring, Inputs = inputs }, vertex.Digest);
         }
+        while (state is { IsSpoiled: true })
+        {
+            var renewed = Digest.Sha256($"{state.Digest}-renewed");
+            if (!_active.TryGetValue(renewed, out state))
+                state = Activate(vertex with { Digest = renewed, Inputs = inputs }, vertex.Digest);
+        }
         state ??= Activate(vertex with { Inputs = inputs }, vertex.Digest);
 
         foreach (var source in vertex.Options.CacheSources)

@@ -79,6 +79,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
                 level.Emitted = true;
                 break;
             case Verdict.Skip when !isDirectory:
+            case Verdict.Leave:
                 return;
             default:
                 break;
@@ -121,6 +122,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         Skip,
         Enter,
         Emit,
+        Leave, // a directory in which nothing can match: it is not even listed
     }
 
     private readonly record struct Entry(string Shown, Digest Digest, bool IsSymlink);
@@ -142,6 +144,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         private readonly PatternMatcher? _include;
         private readonly PatternMatcher? _exclude;
         private readonly PathGlob? _glob;
+        private readonly IReadOnlyList<PathGlob>? _components;
         private readonly string _wanted;
         private readonly bool _endsInSeparator;
         private readonly List<Level> _parents = [];
@@ -152,6 +155,9 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
             _include = options.IncludePatterns.Count > 0 ? new PatternMatcher(options.IncludePatterns) : null;
             _exclude = options.ExcludePatterns.Count > 0 ? new PatternMatcher(options.ExcludePatterns) : null;
             _glob = options.Wildcard ? PathGlob.Parse(wanted) : null;
+            // A class or an escape may hold a slash; such patterns are not taken apart.
+            if (_glob is not null && wanted.AsSpan().IndexOfAny('[', '\\') < 0)
+                _components = [.. wanted.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(PathGlob.Parse)];
             _wanted = wanted;
             _endsInSeparator = endsInSeparator;
         }
@@ -170,7 +176,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
                 if (_wanted.Length > 0 && !inside)
                 {
                     if (!_glob.IsMatch(shown))
-                        return isDirectory ? Verdict.Enter : Verdict.Skip;
+                        return !isDirectory ? Verdict.Skip : MayHoldMatches(shown) ? Verdict.Enter : Verdict.Leave;
                     _lastMatched = shown;
                 }
                 relativeTo = _lastMatched;
@@ -183,6 +189,15 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
             if (_exclude is not null && _exclude.Matches(candidate, parent?.Exclude ?? default, out level.Exclude))
                 return Verdict.Skip;
             return Verdict.Emit;
+        }
+
+        // No wildcard crosses a slash: a directory must match the pattern's components as far as it goes.
+        private bool MayHoldMatches(string directory)
+        {
+            if (_components is null)
+                return true;
+            var names = directory.Split('/', StringSplitOptions.RemoveEmptyEntries);
+            return names.Length < _components.Count && !names.Where((name, i) => !_components[i].IsMatch(name)).Any();
         }
 
         internal IEnumerable<Level> TakePendingParents()

@@ -19,6 +19,9 @@ public sealed class ContentTree
 
     internal ContentNode Root => _root;
 
+    /// <summary>Files and directories in memory, as a measure of the tree's size there; those told by a transfer are not counted.</summary>
+    internal int NodeCount { get; private set; } = 1;
+
     /// <summary>An empty tree that a transfer will fill; its root header is the digest of nothing.</summary>
     public static ContentTree ForTransfer()
     {
@@ -36,7 +39,7 @@ public sealed class ContentTree
     public static ContentTree Load(ReadOnlySpan<byte> saved)
     {
         var tree = new ContentTree();
-        ContentTreeFormat.Read(saved, tree._root);
+        tree.NodeCount = ContentTreeFormat.Read(saved, tree._root);
         return tree;
     }
 
@@ -199,6 +202,7 @@ public sealed class ContentTree
             return known;
         var root = await disk.RootAsync().ConfigureAwait(false);
         var children = ContentNode.NewChildren();
+        disk.Work.CountDirectory();
         foreach (var entry in LinuxDirectory.ReadSorted(root, Relative(path)))
         {
             var type = entry.Type;
@@ -213,6 +217,7 @@ public sealed class ContentTree
             children.Add(entry.Name, new ContentNode(entry.Name, kind));
         }
         IsDirty = true;
+        NodeCount += children.Count;
         return node.Children = children;
     }
 
@@ -234,7 +239,10 @@ public sealed class ContentTree
         cancellationToken.ThrowIfCancellationRequested();
         IsDirty = true;
         if (node.Kind != ContentKind.Directory)
+        {
+            disk.Work.CountFile();
             return node.Digest = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+        }
         var joined = new ContentJoin();
         joined.AppendSeparated(await HeaderAsync(node, path, disk).ConfigureAwait(false));
         foreach (var (name, child) in await ChildrenAsync(node, path, disk).ConfigureAwait(false))
@@ -256,10 +264,31 @@ public sealed class ContentTree
     private static string Relative(string path) => path.Length == 0 ? "." : path.TrimStart('/');
 }
 
+/// <summary>How much was read from disk for checksums: what is kept need not be read again.</summary>
+public sealed class ChecksumWork
+{
+    private long _files;
+    private long _directories;
+
+    /// <summary>Files and symlinks that were hashed.</summary>
+    public long Files => Interlocked.Read(ref _files);
+
+    /// <summary>Directories that were listed.</summary>
+    public long Directories => Interlocked.Read(ref _directories);
+
+    internal void CountFile() => Interlocked.Increment(ref _files);
+
+    internal void CountDirectory() => Interlocked.Increment(ref _directories);
+}
+
 /// <summary>Gives the root of the tree on disk, mounting it the first time it is asked for.</summary>
-internal sealed class DiskAccess(Func<ValueTask<SafeFileHandle>> open)
+/// <param name="open">Mounts it.</param>
+/// <param name="work">Counts what was read.</param>
+internal sealed class DiskAccess(Func<ValueTask<SafeFileHandle>> open, ChecksumWork? work = null)
 {
     private SafeFileHandle? _root;
+
+    internal ChecksumWork Work { get; } = work ?? new ChecksumWork();
 
     internal async ValueTask<SafeFileHandle> RootAsync() => _root ??= await open().ConfigureAwait(false);
 }

@@ -22,7 +22,8 @@ internal static class ContentTreeFormat
         return output.ToArray();
     }
 
-    internal static void Read(ReadOnlySpan<byte> saved, ContentNode root)
+    /// <summary>Reads a saved tree into its root; how many nodes it has.</summary>
+    internal static int Read(ReadOnlySpan<byte> saved, ContentNode root)
     {
         using var reader = new BinaryReader(new MemoryStream(saved.ToArray()));
         try
@@ -31,7 +32,7 @@ internal static class ContentTreeFormat
                 throw new InvalidDataException("content checksums: unknown version");
             var flags = reader.ReadByte();
             _ = ReadText(reader);
-            ReadBody(reader, root, flags);
+            return ReadBody(reader, root, flags);
         }
         catch (Exception e) when (e is EndOfStreamException or ArgumentException or FormatException)
         {
@@ -61,7 +62,7 @@ internal static class ContentTreeFormat
             WriteNode(writer, child);
     }
 
-    private static void ReadBody(BinaryReader reader, ContentNode node, int flags)
+    private static int ReadBody(BinaryReader reader, ContentNode node, int flags)
     {
         if ((flags & HasDigest) != 0)
             node.Digest = ReadDigest(reader);
@@ -70,15 +71,17 @@ internal static class ContentTreeFormat
         if ((flags & HasLink) != 0)
             node.LinkName = ReadText(reader);
         if ((flags & HasChildren) == 0)
-            return;
+            return 1;
         node.Children = ContentNode.NewChildren();
+        var nodes = 1;
         for (var count = reader.Read7BitEncodedInt(); count > 0; count--)
         {
             var childFlags = reader.ReadByte();
             var child = new ContentNode(ReadText(reader), (ContentKind)(childFlags & 15));
-            ReadBody(reader, child, childFlags);
+            nodes += ReadBody(reader, child, childFlags);
             node.Children.Add(child.Name, child);
         }
+        return nodes;
     }
 
     private static Digest ReadDigest(BinaryReader reader)
