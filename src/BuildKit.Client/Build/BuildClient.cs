@@ -43,7 +43,7 @@ public sealed class BuildClient(IGrpcChannel channel)
         await using (var session = SessionCallee.Start(channel, SessionId.New(), options.SharedKey, Services(options, stores), options: null, CancellationToken.None))
         {
             var watching = status is null ? Task.CompletedTask : WatchAsync(options.Ref, status, statusLife.Token);
-            var solving = channel.UnaryAsync(ControlMethods.Solve, ToRequest(options, stores, attributes, session.Id), default, cancellationToken);
+            var solving = channel.UnaryAsync(ControlMethods.Solve, ToRequest(options, stores, attributes, session.Id), SolveCall(options), cancellationToken);
             var asking = AskAsync(options, stores, attributes, work.Token);
             try
             {
@@ -190,6 +190,9 @@ public sealed class BuildClient(IGrpcChannel channel)
         request.Entitlements.AddRange(options.Entitlements);
         return request;
     }
+
+    private static CallOptions SolveCall(SolveOptions options) =>
+        options.ExplainsCache ? new CallOptions(new Metadata { { ExplainMethods.WantedHeader, "1" } }) : default;
 
     private static CacheOptionsEntry Entry(CacheRequest cache)
     {

@@ -1,6 +1,7 @@
 using BuildKit.Daemon.Configuration;
 using BuildKit.Daemon.Control;
 using BuildKit.Daemon.Errors;
+using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Solving;
 using BuildKit.Linux;
@@ -107,14 +108,18 @@ internal sealed class BuildDaemon : IAsyncDisposable
         };
         var slots = new WorkerSlots(config.Worker.MaxParallelism);
         Own(new Disposing(slots));
+        var checksums = new ContentChecksum(temporary);
         IReadOnlyList<ISource> sources = [new ImageSource(images, storage.Refs), new LocalSource(sessions, storage.Refs, temporary)];
-        var operations = new OperationFactory(environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary);
-        var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()));
+        var operations = new OperationFactory(environment, sources, new ContentHasher(checksums, workerId), workerId, slots, temporary);
+        var steps = StepStore.Open(Path.Combine(config.Root, "explain.db"));
+        Own(new Disposing(steps));
+        var builds = new BuildLog(steps, storage.Refs, checksums, workerId, time, logging.CreateLogger<BuildLog>());
+        var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()) { Observer = new StepRecorder(steps, time) });
 
         var diskSize = FileSystemStatistics.Of(config.Root).TotalBytes;
         var rules = GcDefaults.Rules(config.Worker, diskSize);
         var worker = new WorkerDescription(workerId, WorkerIdentity.Labels(config, storage.Snapshotter.Name), platforms, rules);
-        var garbage = Own(new GarbageCollection(storage.Refs, keys, rules, time, logging.CreateLogger<GarbageCollection>()));
+        var garbage = Own(new GarbageCollection(storage.Refs, keys, rules, builds, time, logging.CreateLogger<GarbageCollection>()));
         var services = new BuildServices
         {
             Solver = solver,
@@ -144,12 +149,13 @@ internal sealed class BuildDaemon : IAsyncDisposable
         _log.LogWarning("currently, only the default worker can be used.");
 
         var gateways = new GatewayBuilds(time);
-        var solves = new SolveRequests(services, gateways, garbage, logging.CreateLogger<SolveRequests>());
+        var solves = new SolveRequests(services, gateways, garbage, builds, logging.CreateLogger<SolveRequests>());
         GrpcService[] all =
         [
             new ControlService(services, sessionManager, solves, garbage).ToService(),
             new GatewayService(gateways, services).ToService(),
             new ContentService(storage.Content).ToService(),
+            builds.ToService(),
             TraceService.Create(),
             HealthService.Create(),
         ];

@@ -95,6 +95,9 @@ public sealed class Build : IAsyncDisposable
             cancellationToken);
     }
 
+    /// <summary>Caches imported so far.</summary>
+    public IEnumerable<ICacheManager> Imports => _imports.Values;
+
     /// <summary>Files of a result.</summary>
     public string FileDirectory => _services.TemporaryDirectory;
 

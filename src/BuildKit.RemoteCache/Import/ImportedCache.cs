@@ -14,9 +14,12 @@ public sealed class ImportedCache : ICacheManager
 {
     private readonly Task<IReadOnlyList<LocalCacheManager>> _sources;
 
-    private ImportedCache(string id, Task<IReadOnlyList<LocalCacheManager>> sources)
+    private readonly ImportState _state;
+
+    private ImportedCache(string id, ImportState state, Task<IReadOnlyList<LocalCacheManager>> sources)
     {
         Id = id;
+        _state = state;
         _sources = sources;
     }
 
@@ -25,6 +28,9 @@ public sealed class ImportedCache : ICacheManager
 
     /// <inheritdoc/>
     public bool IsReady => _sources.IsCompleted;
+
+    /// <summary>Why it answers with nothing; null when it was resolved, or is not yet.</summary>
+    public Exception? Failure => _state.Failure;
 
     /// <summary>Identity of an import within a build: equal ones share a source.</summary>
     public static string IdOf(string type, IReadOnlyDictionary<string, string> attributes)
@@ -49,7 +55,8 @@ public sealed class ImportedCache : ICacheManager
         CacheBackendContext context, IRefStore refs, Func<IImmutableRef, IResult> toResult, CancellationToken cancellationToken)
     {
         var id = IdOf(type, attributes);
-        return new ImportedCache(id, ResolveAsync());
+        var state = new ImportState();
+        return new ImportedCache(id, state, ResolveAsync());
 
         async Task<IReadOnlyList<LocalCacheManager>> ResolveAsync()
         {
@@ -74,9 +81,10 @@ public sealed class ImportedCache : ICacheManager
                     }).ToList();
                 }, cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception)
+            catch (Exception failure)
             {
                 // Documented: the vertex has the error, the build goes on without this source.
+                state.Failure = failure;
                 return [];
             }
         }
@@ -111,4 +119,15 @@ public sealed class ImportedCache : ICacheManager
     /// <inheritdoc/>
     public ValueTask<ExportableCacheKey> SaveAsync(CacheKey key, IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
+
+    private sealed class ImportState
+    {
+        private Exception? _failure;
+
+        public Exception? Failure
+        {
+            get => Volatile.Read(ref _failure);
+            set => Volatile.Write(ref _failure, value);
+        }
+    }
 }

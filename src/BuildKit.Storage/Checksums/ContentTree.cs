@@ -70,7 +70,7 @@ public sealed class ContentTree
             _ => ContentKind.File,
         };
         parent.Children!.TryGetValue(name, out var old);
-        var node = new ContentNode(name, kind);
+        var node = new ContentNode(name, kind) { Stat = header.Stat };
         switch (kind)
         {
             case ContentKind.Directory:
@@ -95,7 +95,7 @@ public sealed class ContentTree
         if (Find(target) is not { Kind: ContentKind.File, Digest.IsEmpty: false } source)
             return false;
         var (parent, name) = Parent(path);
-        parent.Children![name] = new ContentNode(name, ContentKind.File) { Digest = source.Digest };
+        parent.Children![name] = new ContentNode(name, ContentKind.File) { Digest = source.Digest, Stat = source.Stat };
         Invalidate(path);
         return true;
     }
@@ -234,7 +234,10 @@ public sealed class ContentTree
         cancellationToken.ThrowIfCancellationRequested();
         IsDirty = true;
         if (node.Kind != ContentKind.Directory)
-            return node.Digest = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+        {
+            (node.Digest, node.Stat) = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+            return node.Digest;
+        }
         var joined = new ContentJoin();
         joined.AppendSeparated(await HeaderAsync(node, path, disk).ConfigureAwait(false));
         foreach (var (name, child) in await ChildrenAsync(node, path, disk).ConfigureAwait(false))
@@ -247,7 +250,8 @@ public sealed class ContentTree
     {
         if (node.Header.IsEmpty)
         {
-            node.Header = ContentHeader.Read(await disk.RootAsync().ConfigureAwait(false), Relative(path)).Digest();
+            var header = ContentHeader.Read(await disk.RootAsync().ConfigureAwait(false), Relative(path));
+            (node.Header, node.Stat) = (header.Digest(), header.Stat);
             IsDirty = true;
         }
         return node.Header;

@@ -1,0 +1,70 @@
+using BuildKit.Protocol.Explain;
+
+namespace BuildKit.Daemon.Explaining;
+
+/// <summary>How two runs of what may be the same step compare. Only what enters keys counts (spec 03 §7, §8).</summary>
+internal sealed class Comparison
+{
+    private Comparison(StoredStep before, StoredStep after)
+    {
+        (Before, After) = (before, after);
+        var (old, now) = (before.Record, after.Record);
+        SameOperation = old.Operation == now.Operation && old.Operation.Length > 0;
+        if (now.Inputs.Count == 0)
+            SameOperation |= old.Keys.Intersect(now.Keys, StringComparer.Ordinal).Any();
+        SameCount = old.Inputs.Count == now.Inputs.Count;
+        DifferentInputs = [.. Enumerable.Range(0, Math.Min(old.Inputs.Count, now.Inputs.Count)).Where(i => !AreEqual(old.Inputs[i], now.Inputs[i]))];
+    }
+
+    /// <summary>The earlier run.</summary>
+    public StoredStep Before { get; }
+
+    /// <summary>The later run.</summary>
+    public StoredStep After { get; }
+
+    public bool SameOperation { get; }
+
+    public bool SameCount { get; }
+
+    /// <summary>Indices of the inputs that both have and that differ.</summary>
+    public IReadOnlyList<int> DifferentInputs { get; }
+
+    /// <summary>Whether the earlier result answers the later run.</summary>
+    public bool IsEqual => SameOperation && SameCount && DifferentInputs.Count == 0;
+
+    public static Comparison Of(StoredStep before, StoredStep after) => new(before, after);
+
+    /// <summary>The earlier run that is nearest to one: most equal parts (operation, inputs, name, place), then same operation, then one
+    /// that has a result, then the last.</summary>
+    public static Comparison? Nearest(IEnumerable<StoredStep> candidates, StoredStep after) => candidates
+        .Where(before => before.Record.Kind == after.Record.Kind && !before.Record.Unreadable)
+        .Select(before => Of(before, after))
+        .OrderByDescending(comparison => comparison.IsEqual)
+        .ThenByDescending(comparison => comparison.EqualParts)
+        .ThenByDescending(comparison => comparison.SameOperation)
+        .ThenByDescending(comparison => comparison.Before.Record.Error.Length == 0)
+        .ThenByDescending(comparison => comparison.Before.Sequence)
+        .FirstOrDefault();
+
+    private int EqualParts
+    {
+        get
+        {
+            var parts = SameOperation ? 1 : 0;
+            parts += Math.Min(Before.Record.Inputs.Count, After.Record.Inputs.Count) - DifferentInputs.Count;
+            parts += Before.Record.Name == After.Record.Name ? 1 : 0;
+            parts += Before.Record.Position == After.Record.Position ? 1 : 0;
+            return parts;
+        }
+    }
+
+    private static bool AreEqual(StepInput before, StepInput after)
+    {
+        if (before.Content.Length > 0 && before.Content == after.Content)
+            return true;
+        // What made it decides next, and decides alone where content does not count.
+        return before.Selector == after.Selector
+            && (before.Classes.Intersect(after.Classes, StringComparer.Ordinal).Any()
+                || (before.Result == after.Result && (before.Result.Length > 0 || before.Vertex == after.Vertex)));
+    }
+}
