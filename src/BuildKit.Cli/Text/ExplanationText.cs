@@ -57,7 +57,6 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         "files" => step.Input.Length == 0
             ? $"ran because its files changed since {When(step.Earlier.Time)}{From(step.Earlier)}"
             : $"ran because the files it takes from {Short(step.Input)} changed since {When(step.Earlier.Time)}{From(step.Earlier)}",
-        "unreproducible" => $"ran because the files it takes from {Short(step.Input)} differ from those of {When(step.Earlier.Time)}, although that step is the same: it does not make the same files every time",
         "input" => $"ran because its input changed: {Origin(step)}",
         _ => $"ran for a reason this client does not know ({step.Cause})",
     };
@@ -125,7 +124,6 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         return origin.Cause switch
         {
             "files" => origin.Input.Length == 0 ? $"{name} has other files than on {since}" : $"{name} takes other files from {Short(origin.Input)} than on {since}",
-            "unreproducible" => $"{name} takes other files from {Short(origin.Input)} than on {since}, although that step is the same: it does not make the same files every time",
             "operation" when first is not null => $"in {name}, {Phrase(first, $" since {since}")}{Inline(first)}",
             "source" when first?.Field == "pin" => $"the base image {first.Subject} is another one than on {since}: {Pin(first.Before)} -> {Pin(first.After)}",
             "source" when first?.Field == "identifier" => $"the base image is {first.After} and was {first.Before} on {since}",
@@ -194,7 +192,8 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
 
     private static IEnumerable<string> Values(Difference difference)
     {
-        if (IsInline(difference))
+        // What an image's name stood for is told in short.
+        if (IsInline(difference) || difference.Field == "pin")
             yield break;
         if (difference.Change != "added")
             yield return "was: " + Cut(difference.Before);

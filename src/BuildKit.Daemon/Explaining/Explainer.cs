@@ -145,10 +145,9 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
                 {
                     if (told.Files is not null)
                         continue;
-                    var (cause, input, files) = await FilesAsync(comparison.Before, step, i);
-                    (told.Files, told.Input) = (files, input);
+                    (told.Input, told.Files) = await FilesAsync(comparison.Before, step, i);
                     if (told.Cause.Length == 0)
-                        told.Cause = cause;
+                        told.Cause = "files";
                 }
                 else if (told.Origin is null)
                 {
@@ -189,7 +188,7 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
         }
 
         /// <summary>Files of an input that counts by content: what differs, and whose files they are.</summary>
-        private async Task<(string Cause, string Input, Files Files)> FilesAsync(StoredStep before, StoredStep after, int index)
+        private async Task<(string Input, Files Files)> FilesAsync(StoredStep before, StoredStep after, int index)
         {
             var (old, now) = (before.Record.Inputs[index], after.Record.Inputs[index]);
             var files = new Files { Forgotten = true };
@@ -199,10 +198,8 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
                     ContentListing.Load(listBefore), ContentListing.Load(listAfter),
                     isLive && now.Result.Length > 0 ? entry => results.HasSameContentAsync(now.Result, entry, cancellationToken) : null);
             }
-            var (makerBefore, makerAfter) = (MakerOf(before, index), MakerOf(after, index));
-            var isClient = makerAfter?.Record.ReadsClient ?? now.Classes.Count == 0;
-            var sameMaker = makerBefore is { Class.Length: > 0 } && makerAfter is not null && makerBefore.Class == makerAfter.Class && makerBefore.Sequence != makerAfter.Sequence;
-            return (sameMaker ? "unreproducible" : "files", isClient ? "" : now.Name, files);
+            var isClient = MakerOf(after, index)?.Record.ReadsClient ?? now.Classes.Count == 0;
+            return (isClient ? "" : now.Name, files);
         }
 
         /// <summary>Where the difference of an input begins that is known by what made it.</summary>
@@ -242,7 +239,8 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
                 index = comparison.DifferentInputs.FirstOrDefault(i => IsContent(old, now, i), comparison.DifferentInputs[0]);
                 if (IsContent(old, now, index))
                 {
-                    (origin.Cause, origin.Input, var files) = await FilesAsync(old, now, index);
+                    origin.Cause = "files";
+                    (origin.Input, var files) = await FilesAsync(old, now, index);
                     told.Files ??= files;
                     return origin;
                 }

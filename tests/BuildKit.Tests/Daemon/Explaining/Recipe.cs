@@ -20,6 +20,9 @@ internal sealed record Recipe
 
     public IReadOnlyList<string>? Args { get; init; }
 
+    /// <summary>The second command.</summary>
+    public string Test { get; init; } = "make test";
+
     public Func<State, State> Configure { get; init; } = state => state;
 
     public IReadOnlyList<RunMount> Mounts { get; init; } = [];
@@ -74,7 +77,7 @@ internal sealed record Recipe
                 ReadOnlyRoot = ReadOnlyRoot,
                 Constraints = Named(MakeName) with { Platform = BuildKit.Oci.Platform.Parse(Platform) },
             });
-            state = state.Run(new RunOptions { Args = ["/bin/sh", "-c", "make test"], Constraints = Named(TestName) });
+            state = state.Run(new RunOptions { Args = ["/bin/sh", "-c", Test], Constraints = Named(TestName) });
             if (!HasFinalStage)
                 return state;
             var options = new CopyOptions { CopyDirectoryContents = true, Owner = FinalOwner.Length > 0 ? FileOwner.Parse(FinalOwner) : null };
