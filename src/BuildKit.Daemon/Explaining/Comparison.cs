@@ -13,7 +13,14 @@ internal sealed class Comparison
         if (now.Inputs.Count == 0)
             SameOperation |= old.Keys.Intersect(now.Keys, StringComparer.Ordinal).Any();
         SameCount = old.Inputs.Count == now.Inputs.Count;
-        DifferentInputs = [.. Enumerable.Range(0, Math.Min(old.Inputs.Count, now.Inputs.Count)).Where(i => !AreEqual(old.Inputs[i], now.Inputs[i]))];
+        var (different, unknown) = (new List<int>(), new List<int>());
+        for (var i = 0; i < Math.Min(old.Inputs.Count, now.Inputs.Count); i++)
+        {
+            if (AreEqual(old.Inputs[i], now.Inputs[i]))
+                continue;
+            (IsUnknown(old.Inputs[i]) ? unknown : different).Add(i);
+        }
+        (DifferentInputs, UnknownInputs) = (different, unknown);
     }
 
     /// <summary>The earlier run.</summary>
@@ -29,8 +36,11 @@ internal sealed class Comparison
     /// <summary>Indices of the inputs that both have and that differ.</summary>
     public IReadOnlyList<int> DifferentInputs { get; }
 
+    /// <summary>Indices of inputs of the earlier run of which nothing is known: it was imported, and they were not needed.</summary>
+    public IReadOnlyList<int> UnknownInputs { get; }
+
     /// <summary>Whether the earlier result answers the later run.</summary>
-    public bool IsEqual => SameOperation && SameCount && DifferentInputs.Count == 0;
+    public bool IsEqual => SameOperation && SameCount && DifferentInputs.Count == 0 && UnknownInputs.Count == 0;
 
     public static Comparison Of(StoredStep before, StoredStep after) => new(before, after);
 
@@ -51,12 +61,14 @@ internal sealed class Comparison
         get
         {
             var parts = SameOperation ? 1 : 0;
-            parts += Math.Min(Before.Record.Inputs.Count, After.Record.Inputs.Count) - DifferentInputs.Count;
+            parts += Math.Min(Before.Record.Inputs.Count, After.Record.Inputs.Count) - DifferentInputs.Count - UnknownInputs.Count;
             parts += Before.Record.Name == After.Record.Name ? 1 : 0;
             parts += Before.Record.Position == After.Record.Position ? 1 : 0;
             return parts;
         }
     }
+
+    private static bool IsUnknown(StepInput input) => input.Content.Length == 0 && input.Result.Length == 0 && input.Classes.Count == 0;
 
     private static bool AreEqual(StepInput before, StepInput after)
     {

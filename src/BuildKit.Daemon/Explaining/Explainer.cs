@@ -156,8 +156,11 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
                         told.Cause = "input";
                 }
             }
-            if (told.Cause.Length == 0)
-                told.Cause = "operation";
+            if (told.Cause.Length == 0 && comparison.UnknownInputs is [var unknown, ..])
+            {
+                told.Cause = "input";
+                told.Origin = new Origin { Vertex = _record.Inputs[unknown].Vertex, Name = _record.Inputs[unknown].Name, Cause = "unknown" };
+            }
         }
 
         /// <summary>What differs in the operation itself; nothing when it is the same.</summary>
