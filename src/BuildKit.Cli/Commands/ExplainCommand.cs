@@ -57,7 +57,7 @@ internal static class ExplainCommand
         }
         catch (RpcException answer)
         {
-            throw new CommandException(answer.Code == StatusCode.Unimplemented ? Unable : ErrorText.Of(answer), answer);
+            throw new CommandException(answer.Code == StatusCode.Unimplemented ? Unable : answer.Message, answer);
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
         {

@@ -57,6 +57,11 @@ internal static class ExplanationJson
             json.WriteText("name", earlier.Name);
             WriteTime(json, "time", earlier.Time);
             json.WriteText("importedFrom", earlier.ImportedFrom);
+            if (earlier.Elsewhere)
+            {
+                json.WriteName("elsewhere");
+                json.WriteBoolean(true);
+            }
             json.WriteEndObject();
         }
         Write(json, "differences", step.Differences);

@@ -224,7 +224,8 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
 
     private string Of(Earlier? earlier) => earlier is null ? "" : $" of {When(earlier.Time)}{From(earlier)}";
 
-    private static string From(Earlier earlier) => earlier.ImportedFrom.Length == 0 ? "" : $" (imported from {earlier.ImportedFrom})";
+    private static string From(Earlier earlier) => earlier.ImportedFrom.Length > 0 ? $" (imported from {earlier.ImportedFrom})"
+        : earlier.Elsewhere ? " (in a build of another directory)" : "";
 
     private string When(Timestamp at)
     {

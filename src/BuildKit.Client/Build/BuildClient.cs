@@ -191,8 +191,19 @@ public sealed class BuildClient(IGrpcChannel channel)
         return request;
     }
 
-    private static CallOptions SolveCall(SolveOptions options) =>
-        options.ExplainsCache ? new CallOptions(new Metadata { { ExplainMethods.WantedHeader, "1" } }) : default;
+    /// <summary>What a daemon that can explain builds is told beside the request; others ignore it.</summary>
+    private static CallOptions SolveCall(SolveOptions options)
+    {
+        var headers = new Metadata();
+        if (options.ExplainsCache)
+            headers.Add(ExplainMethods.WantedHeader, "1");
+        if (options.LocalDirectories.Count > 0)
+        {
+            var directories = options.LocalDirectories.OrderBy(local => local.Key, StringComparer.Ordinal).Select(local => $"{local.Key}={Path.GetFullPath(local.Value.Path)}");
+            headers.Add(ExplainMethods.ScopeHeader, Oci.Digest.Sha256(string.Join('\n', directories)).Hex[..16]);
+        }
+        return new CallOptions(headers);
+    }
 
     private static CacheOptionsEntry Entry(CacheRequest cache)
     {

@@ -35,7 +35,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         Interlocked.Increment(ref _running);
         try
         {
-            return await SolveAsync(request, call.RequestHeaders.Get(ExplainMethods.WantedHeader) is not null, call.CancellationToken);
+            return await SolveAsync(request, call.RequestHeaders, call.CancellationToken);
         }
         finally
         {
@@ -44,7 +44,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         }
     }
 
-    private async Task<SolveResponse> SolveAsync(SolveRequest request, bool isExplained, CancellationToken cancellationToken)
+    private async Task<SolveResponse> SolveAsync(SolveRequest request, Metadata headers, CancellationToken cancellationToken)
     {
         Modernize(request);
         var exporters = Exporters(request);
@@ -58,7 +58,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         {
             FrontendInputs = new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal),
         };
-        var remembered = builds.Begin(request);
+        var remembered = builds.Begin(request, headers);
         var failed = true;
         try
         {
@@ -77,7 +77,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         {
             // Readers of the progress get the end of it before the client gets the answer.
             job.CloseProgress();
-            await builds.EndAsync(remembered, isExplained, failed, build.Imports);
+            await builds.EndAsync(remembered, headers.Get(ExplainMethods.WantedHeader) is not null, failed, build.Imports);
         }
     }
 

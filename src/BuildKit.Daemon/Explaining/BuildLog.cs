@@ -29,9 +29,11 @@ internal sealed class BuildLog(StepStore store, IRefStore refs, ContentChecksum 
     public GrpcService ToService() => new GrpcService().Unary(ExplainMethods.Explain, ExplainAsync);
 
     /// <summary>Takes note of a build that begins.</summary>
-    public BuildRecord Begin(SolveRequest request)
+    /// <param name="request">What was asked for.</param>
+    /// <param name="headers">What the client told beside it.</param>
+    public BuildRecord Begin(SolveRequest request, Metadata headers)
     {
-        var build = new BuildRecord { Ref = request.Ref, Started = Now() };
+        var build = new BuildRecord { Ref = request.Ref, Started = Now(), Scope = headers.Get(ExplainMethods.ScopeHeader) ?? "" };
         // The values of arguments are part of the steps that use them; nothing more of them is kept.
         foreach (var name in request.FrontendAttrs.Keys.Where(name => name.StartsWith(ArgumentPrefix, StringComparison.Ordinal)))
             build.Options[name] = "";

@@ -44,17 +44,28 @@ internal sealed class Comparison
 
     public static Comparison Of(StoredStep before, StoredStep after) => new(before, after);
 
-    /// <summary>The earlier run that is nearest to one: most equal parts (operation, inputs, name, place), then same operation, then one
+    /// <summary>The earlier run that is nearest to one: an equal one, then one for the same directories of the
+    /// client, then one with most equal parts (operation, inputs, name, place), then with the same operation, then one
     /// that has a result, then the last.</summary>
     public static Comparison? Nearest(IEnumerable<StoredStep> candidates, StoredStep after) => candidates
         .Where(before => before.Record.Kind == after.Record.Kind && !before.Record.Unreadable)
         .Select(before => Of(before, after))
+        .Where(comparison => comparison.IsPlausible)
         .OrderByDescending(comparison => comparison.IsEqual)
+        .ThenBy(comparison => comparison.IsElsewhere)
         .ThenByDescending(comparison => comparison.EqualParts)
         .ThenByDescending(comparison => comparison.SameOperation)
         .ThenByDescending(comparison => comparison.Before.Record.Error.Length == 0)
         .ThenByDescending(comparison => comparison.Before.Sequence)
         .FirstOrDefault();
+
+    /// <summary>Whether the two were built from different directories of clients.</summary>
+    private bool IsElsewhere => Before.Record.Scope.Length > 0 && After.Record.Scope.Length > 0 && Before.Record.Scope != After.Record.Scope;
+
+    /// <summary>Steps of other directories with another operation and another name are other steps, unless they stand in the
+    /// same place on the same input.</summary>
+    private bool IsPlausible => !IsElsewhere || SameOperation || Before.Record.Name == After.Record.Name
+        || (Before.Record.Position == After.Record.Position && SameCount && !DifferentInputs.Contains(0) && !UnknownInputs.Contains(0));
 
     private int EqualParts
     {

@@ -285,12 +285,13 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
             return notes;
         }
 
-        private static Earlier Describe(StoredStep step) => new()
+        private Earlier Describe(StoredStep step) => new()
         {
             Build = step.Build,
             Name = step.Record.Name,
             Time = Time(step.Record.Started),
             ImportedFrom = step.Record.ImportedFrom,
+            Elsewhere = step.Record.Scope.Length > 0 && build.Scope.Length > 0 && step.Record.Scope != build.Scope,
         };
 
         private static Difference Changed(string field, string subject, string before, string after) =>

@@ -178,6 +178,8 @@ public sealed class StepStore : IDisposable
 
     private void Add(SqliteConnection db, StepRecord step, IReadOnlyList<string> results, IReadOnlyList<(string Content, byte[] List)> lists, IReadOnlyList<string> builds)
     {
+        if (builds.Count > 0 && db.QueryFirst("SELECT body FROM build WHERE ref=?1", static row => row.BlobOrNull(0), builds[0]) is { } wanting)
+            step.Scope = BuildRecord.Parser.ParseFrom(wanting).Scope;
         var root = "";
         for (var i = 0; i < step.Inputs.Count; i++)
         {

@@ -13,6 +13,10 @@ public static class ExplainMethods
     /// are at hand; daemons that do not know it ignore it.</summary>
     public const string WantedHeader = "buildkit-explain-cache";
 
+    /// <summary>Request header of <c>Control/Solve</c> that stands for the client's directories: earlier runs for the same ones are nearer
+    /// than others.</summary>
+    public const string ScopeHeader = "buildkit-explain-scope";
+
     /// <summary><c>/buildkit.explain.v1.Explain/Explain</c>.</summary>
     public static Method<ExplainRequest, BuildExplanation> Explain { get; } =
         new(MethodKind.Unary, ServiceName, "Explain", ExplainRequest.Parser, BuildExplanation.Parser);

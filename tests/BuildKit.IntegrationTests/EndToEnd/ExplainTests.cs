@@ -11,6 +11,7 @@ public sealed partial class ExplainTests(BuildFixture fixture) : IClassFixture<B
 
     private string Dockerfile => $"""
         FROM {fixture.Base} AS build
+        WORKDIR /{Unique}
         COPY src /src
         ARG LEVEL=1
         RUN cat /src/main.c > /app && echo {Unique} $LEVEL
@@ -37,8 +38,8 @@ public sealed partial class ExplainTests(BuildFixture fixture) : IClassFixture<B
         Assert.Equal($"ran because its files changed since TIME\n  {files}", Told(changed, "COPY src /src"));
         Assert.Equal("ran because its input changed: COPY src /src has other files than on TIME\n  modified src/main.c (content), added src/new.h, 1 more", Told(changed, "RUN test -s /app"));
         Assert.Equal("ran because the files it takes from RUN test -s /app changed since TIME\n  modified app (content)", Told(changed, "COPY --from=build /app /"));
-        var number = Regex.Match(changed.Errors, @"(?m)^#(\d+) \[build 2/4\] COPY src /src$").Groups[1].Value;
-        Assert.Contains($"\nWhy steps were executed:\n#{number} [build 2/4] COPY src /src\n", changed.Errors, StringComparison.Ordinal);
+        var number = Regex.Match(changed.Errors, @"(?m)^#(\d+) \[build 3/5\] COPY src /src$").Groups[1].Value;
+        Assert.Contains($"\nWhy steps were executed:\n#{number} [build 3/5] COPY src /src\n", changed.Errors, StringComparison.Ordinal);
         Assert.Contains("3 steps read the client's files", changed.Errors, StringComparison.Ordinal);
 
         await daemon.StopAsync();
@@ -114,34 +115,35 @@ public sealed partial class ExplainTests(BuildFixture fixture) : IClassFixture<B
     public async Task Imports_that_cannot_be_used_are_told()
     {
         using var context = new ContextDirectory(Dockerfile).Write("src/main.c", Unique);
+        context.Write("Dockerfile", $"FROM {fixture.Base} AS s{Unique[..8]}\nCOPY src /{Unique}\n");
         var missing = $"{fixture.Registry.Host}/none-{Unique}:latest";
         var build = (await Client.BuildPlainAsync(context, "--explain-cache", "--import-cache", $"type=registry,ref={missing}", "--import-cache", "type=registry,ref=127.0.0.1:1/cache:latest")).Succeeded();
-        Assert.Matches("never built here.* and the imported cache 127.0.0.1:1/cache:latest could not be used: it cannot be reached", Told(build, "COPY src /src"));
-        Assert.Contains($" and the imported cache {missing} could not be used: it does not exist", Told(build, "COPY src /src"), StringComparison.Ordinal);
+        Assert.Matches("never built here.* and the imported cache 127.0.0.1:1/cache:latest could not be used: it cannot be reached", Told(build, "COPY src /" + Unique));
+        Assert.Contains($" and the imported cache {missing} could not be used: it does not exist", Told(build, "COPY src /" + Unique), StringComparison.Ordinal);
         Assert.Contains($"The imported cache {missing} was not used: it does not exist (", build.Errors, StringComparison.Ordinal);
     }
 
     [EndToEndFact]
     public async Task Raw_json_ends_with_a_record_of_its_own_and_a_failed_build_is_explained_too()
     {
-        using var context = new ContextDirectory(Dockerfile.Replace("test -s /app", "exit 3", StringComparison.Ordinal)).Write("src/main.c", Unique);
+        using var context = new ContextDirectory($"FROM {fixture.Base} AS s{Unique[..8]}\nRUN echo {Unique}; exit 3\n");
         var build = await Client.BuildAsync(context, "--explain-cache");
         Assert.Equal(1, build.Result.ExitCode);
         var line = Assert.Single(build.Result.Errors.Split('\n'), line => line.Contains("\"explanations\"", StringComparison.Ordinal));
         using var json = JsonDocument.Parse(line);
         var steps = json.RootElement.GetProperty("explanations").EnumerateArray().ToList();
-        Assert.Equal("never", Assert.Single(steps, step => step.GetProperty("name").GetString()!.EndsWith("RUN exit 3", StringComparison.Ordinal)).GetProperty("cause").GetString());
-        Assert.Contains(steps, step => step.GetProperty("cause").GetString() == "client-files");
+        Assert.Equal("never", Assert.Single(steps, step => step.GetProperty("name").GetString()!.EndsWith("exit 3", StringComparison.Ordinal)).GetProperty("cause").GetString());
+        Assert.Contains(steps, step => step.GetProperty("cause").GetString() == "client-files"); // the Dockerfile itself
 
         var repeated = await Client.BuildPlainAsync(context, "--explain-cache");
-        Assert.Equal("ran because it failed when it last ran, on TIME", Told(repeated, "RUN exit 3"));
+        Assert.Equal("ran because it failed when it last ran, on TIME", Told(repeated, $"RUN echo {Unique}; exit 3"));
         Assert.True(repeated.Errors.IndexOf("Why steps were executed", StringComparison.Ordinal) < repeated.Errors.IndexOf("error: failed to solve", StringComparison.Ordinal), repeated.Errors);
     }
 
     [EndToEndFact]
     public async Task A_build_that_does_not_ask_is_told_nothing_and_can_be_explained_later()
     {
-        using var context = new ContextDirectory(Dockerfile).Write("src/main.c", Unique);
+        using var context = new ContextDirectory($"FROM {fixture.Base} AS s{Unique[..8]}\nRUN echo {Unique}\n");
         var build = (await Client.BuildPlainAsync(context, "--ref-file", context["ref"])).Succeeded();
         Assert.DoesNotContain("Why steps", build.Errors, StringComparison.Ordinal);
         var later = (await Client.RunAsync(["debug", "explain", "--format", "json", await File.ReadAllTextAsync(context["ref"])])).Succeeded();

@@ -86,11 +86,11 @@ internal sealed class ExplainBench : IOperationResolver, ICacheResultStorage, IE
     /// <summary>Builds, and explains while the results are held, as the daemon does when it was asked to.</summary>
     public async Task<BuildExplanation> BuildAsync(
         State state, string? reference = null, IReadOnlyList<ICacheManager>? sources = null, IReadOnlyList<CacheImport>? imports = null,
-        IReadOnlyDictionary<string, string>? options = null, bool live = true)
+        IReadOnlyDictionary<string, string>? options = null, bool live = true, string scope = "")
     {
         reference ??= "build" + Interlocked.Increment(ref _unique);
         var graph = LlbGraph.Load(await state.MarshalAsync(new MarshalOptions { Platform = BuildKit.Oci.Platform.Parse("linux/amd64"), LocalUniqueId = reference }));
-        var build = new BuildRecord { Ref = reference, Started = Clock.Now.ToUnixTimeMilliseconds() };
+        var build = new BuildRecord { Ref = reference, Started = Clock.Now.ToUnixTimeMilliseconds(), Scope = scope };
         foreach (var (name, value) in options ?? new Dictionary<string, string>())
             build.Options[name] = value;
         _ = Store.PutBuildAsync(build, isNew: true);

@@ -87,6 +87,25 @@ public sealed class MemoryTests
     }
 
     [Fact]
+    public async Task A_build_of_the_same_directory_is_nearer_than_a_more_similar_one_of_another()
+    {
+        await using var bench = new ExplainBench();
+        await bench.BuildAsync((Base with { Command = "make -j4" }).State, scope: "here");
+        bench.At(19);
+        bench.Context["src/main.c"] = new("other project");
+        await bench.BuildAsync((Base with { Command = "make -j8" }).State, scope: "there");
+        bench.At(20);
+        bench.Context["src/main.c"] = new("int main;");
+        Assert.Equal(
+            "ran because its command changed since 24 Nov 18:02: make -j4 -> make -j8",
+            bench.Text(await bench.BuildAsync((Base with { Command = "make -j8" }).State, scope: "here"), MakeName));
+        bench.Context["src/main.c"] = new("third project");
+        Assert.Equal(
+            "ran because its files changed since 24 Nov 19:00 (in a build of another directory)\n  modified src/main.c (content)",
+            bench.Text(await bench.BuildAsync(Base.State, scope: "elsewhere"), CopyName));
+    }
+
+    [Fact]
     public async Task A_step_of_another_kind_of_build_is_not_taken_for_an_earlier_run()
     {
         await using var bench = new ExplainBench();
