@@ -21,7 +21,7 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         var text = new StringBuilder();
         var clientReads = explanation.Steps.Count(static step => step.Cause == "client-files");
         if (clientReads == explanation.Steps.Count)
-            text.Append("Every step came from the cache.\n");
+            text.Append(explanation.Failed ? "No step was executed.\n" : "Every step came from the cache.\n");
         else
             text.Append("Why steps were executed:\n");
         foreach (var step in explanation.Steps.Where(static step => step.Cause != "client-files"))
@@ -51,6 +51,7 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         "pruned" => $"ran because its result{Of(step.Earlier)} was pruned on {When(step.Loss.Time)} by {step.Loss.By}",
         "gone" => $"ran because its result{Of(step.Earlier)} is gone from storage, though it was not pruned",
         "failed" => $"ran because it failed when it last ran, on {When(step.Earlier.Time)}",
+        "canceled" => $"ran because it was cancelled when it last ran, on {When(step.Earlier.Time)}",
         "at-once" => $"ran because the same step of build {step.Earlier.Build} had not ended when this one was looked up",
         "no-key" => $"ran although its result{Of(step.Earlier)} is there: no key leads to it any more",
         "source" or "operation" => $"ran because {Own(step)}",

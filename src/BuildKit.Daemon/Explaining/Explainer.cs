@@ -118,7 +118,7 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
             }
             else if (before.Record.Error.Length > 0)
             {
-                (told.Cause, told.Error) = ("failed", before.Record.Error);
+                (told.Cause, told.Error) = (before.Record.Error == StepRecorder.Canceled ? "canceled" : "failed", before.Record.Error);
             }
             else if (before.Results.Any(result => !results.Exists(result.Id)))
             {
@@ -262,7 +262,7 @@ internal sealed class Explainer(StepStore store, IExplainedResults results)
         private StoredStep? MakerOf(StoredStep consumer, int index)
         {
             var input = consumer.Record.Inputs[index];
-            return input.Result.Length > 0 && store.GetMaker(input.Result) is { } maker
+            return input.Result.Length > 0 && store.GetMaker(input.Result, input.Vertex, input.Name) is { } maker
                 ? maker
                 : store.GetSteps(consumer.Build).LastOrDefault(candidate => candidate.Record.Vertex == input.Vertex);
         }

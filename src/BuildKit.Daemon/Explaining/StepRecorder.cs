@@ -18,6 +18,9 @@ namespace BuildKit.Daemon.Explaining;
 /// </summary>
 public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObserver
 {
+    /// <summary>Stands for the error of an execution that nobody waited for any more.</summary>
+    internal const string Canceled = "canceled";
+
     private const int LargestOperation = 256 << 10;
 
     /// <inheritdoc/>
@@ -34,20 +37,8 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
         var kept = Describe(step);
         kept.Started = kept.Completed = Now();
         kept.ImportedFrom = ImportName(record.Manager.Id);
-        await SaveAsync(step, kept, result is null ? [] : [result.Id], await ListAsync(step), []);
-    }
-
-    /// <inheritdoc/>
-    public void OnLoadFailed(ObservedStep step, CacheRecord record, Exception error)
-    {
-        lock (_failedLoads)
-        {
-            if (_failedLoads.Count >= MostFailedLoads)
-                _failedLoads.Clear();
-            if (!_failedLoads.TryGetValue(step.Vertex.Digest.ToString(), out var failures))
-                _failedLoads[step.Vertex.Digest.ToString()] = failures = [];
-            failures.Add(new LoadFailure { Result = record.Id, Error = error.Message });
-        }
+        var lists = await ListAsync(step);
+        _ = store.AddAsync(kept, result is null ? [] : [result.Id], lists, []);
     }
 
     /// <inheritdoc/>
@@ -57,13 +48,8 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
         record.Started = record.Completed = Now();
         record.Unreadable = true;
         record.Error = error.Message;
-        _ = SaveAsync(step, record, [], [], step.Builds());
+        _ = store.AddAsync(record, [], [], step.Builds());
     }
-
-    private const int MostFailedLoads = 1_000;
-
-    // Failed loads by the digest of their vertex, until it is executed.
-    private readonly Dictionary<string, List<LoadFailure>> _failedLoads = new(StringComparer.Ordinal);
 
     /// <summary>The name an import is known by: a source of it has a number behind.</summary>
     internal static string ImportName(string managerId)
@@ -72,18 +58,9 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
         return mark > 0 && managerId.AsSpan(mark + 1).IndexOfAnyExceptInRange('0', '9') < 0 ? managerId[..mark] : managerId;
     }
 
-    private long Now() => time.GetUtcNow().ToUnixTimeMilliseconds();
+    private StepStore Store => store;
 
-    private Task SaveAsync(
-        ObservedStep step, StepRecord record, IReadOnlyList<string> results, IReadOnlyList<(string Content, byte[] List)> lists, IReadOnlyList<string> builds)
-    {
-        lock (_failedLoads)
-        {
-            if (_failedLoads.Remove(step.Vertex.Digest.ToString(), out var failures))
-                record.LoadFailures.AddRange(failures);
-        }
-        return store.AddAsync(record, results, lists, builds);
-    }
+    private long Now() => time.GetUtcNow().ToUnixTimeMilliseconds();
 
     private static StepRecord Describe(ObservedStep step)
     {
@@ -94,7 +71,7 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
             Vertex = vertex.Digest.ToString(),
             Name = vertex.Name,
             Kind = KindOf(op),
-            Position = PositionOf(vertex),
+            Position = op?.Source is { } fetched ? OperationDifferences.SourceName(fetched.Identifier) : PositionOf(vertex),
             Operation = step.OperationDigest.ToString(),
             IgnoreCache = vertex.Options.IgnoreCache,
             Pin = (step.Operation as SourceOperation)?.Pin ?? "",
@@ -102,6 +79,7 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
         record.ReadsClient = record.Kind == "local";
         if (record.Operation.Length == 0 && step.MapDigests.Count > 0)
             record.Operation = step.MapDigests[^1].ToString();
+        record.LoadFailures.AddRange(step.FailedLoads.Select(failed => new LoadFailure { Result = failed.ResultId, Error = failed.Error.Message }));
         record.Keys.AddRange(step.MapDigests.Select(digest => digest.ToString()));
         if (op is not null && op.CalculateSize() <= LargestOperation)
             record.Op = op.ToByteString();
@@ -177,7 +155,7 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
         public async Task CompletedAsync(IReadOnlyList<IResult?> outputs, Exception? error)
         {
             record.Completed = recorder.Now();
-            record.Error = error?.Message ?? "";
+            record.Error = error is OperationCanceledException ? Canceled : error?.Message ?? "";
             IReadOnlyList<(string Content, byte[] List)> lists;
             try
             {
@@ -189,8 +167,8 @@ public sealed class StepRecorder(StepStore store, TimeProvider time) : ISolveObs
                 lists = [];
             }
             // Builds that joined while it ran are told the same.
-            _ = recorder.SaveAsync(
-                step, record, [.. outputs.Where(output => output is not null).Select(output => output!.Id).Distinct(StringComparer.Ordinal)], lists,
+            _ = recorder.Store.AddAsync(
+                record, [.. outputs.Where(output => output is not null).Select(output => output!.Id).Distinct(StringComparer.Ordinal)], lists,
                 [.. _builds.Union(step.Builds(), StringComparer.Ordinal)]);
         }
     }

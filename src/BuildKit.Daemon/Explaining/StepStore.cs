@@ -2,6 +2,8 @@ using BuildKit.Database;
 using BuildKit.Oci;
 using BuildKit.Protocol.Explain;
 using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 
 namespace BuildKit.Daemon.Explaining;
 
@@ -19,6 +21,9 @@ public sealed record StepStoreLimits
 
     /// <summary>Builds.</summary>
     public int Builds { get; init; } = 200;
+
+    /// <summary>Steps are counted after this many were added: so many more than allowed may be there for a while.</summary>
+    public int TrimEvery { get; init; } = 64;
 }
 
 /// <summary>A remembered step, its place in time, and what became of its result.</summary>
@@ -35,19 +40,20 @@ public sealed record StoredResult(string Id, DateTimeOffset? PrunedAt, string Pr
 
 /// <summary>
 /// What the daemon remembers of executed steps, in a database of its own: losing it loses explanations only. Bounded: the
-/// steps that go first are those whose results are gone, then the oldest. Writes are queued and share transactions;
-/// all members may be called concurrently.
+/// steps that go first are those whose results are gone, then the oldest. Writes are queued and share transactions; one
+/// that fails is logged and forgotten. All members may be called concurrently.
 /// </summary>
 public sealed class StepStore : IDisposable
 {
-    private const int TrimEvery = 64;
     private const int PerReason = 24;
 
     private static readonly DatabaseSchema Schema = new(
         """
         CREATE TABLE step (
           seq INTEGER PRIMARY KEY AUTOINCREMENT, operation TEXT NOT NULL, name TEXT NOT NULL, kind TEXT NOT NULL, position TEXT NOT NULL,
-          class TEXT NOT NULL, root TEXT NOT NULL, below TEXT NOT NULL, build TEXT NOT NULL, body BLOB NOT NULL);
+          class TEXT NOT NULL, root TEXT NOT NULL, below TEXT NOT NULL, build TEXT NOT NULL,
+          size INTEGER NOT NULL, body BLOB NOT NULL);
+        CREATE INDEX step_size ON step (size);
         CREATE INDEX step_operation ON step (operation, seq);
         CREATE INDEX step_name ON step (name, seq);
         CREATE INDEX step_position ON step (position, root, seq);
@@ -59,7 +65,7 @@ public sealed class StepStore : IDisposable
         CREATE TABLE build (id INTEGER PRIMARY KEY AUTOINCREMENT, ref TEXT NOT NULL UNIQUE, body BLOB NOT NULL, explanation BLOB);
         CREATE TABLE build_step (ref TEXT NOT NULL, seq INTEGER NOT NULL, PRIMARY KEY (ref, seq)) WITHOUT ROWID;
         CREATE TABLE file_list (content TEXT PRIMARY KEY, used INTEGER NOT NULL, size INTEGER NOT NULL, body BLOB NOT NULL);
-        CREATE INDEX file_list_used ON file_list (used);
+        CREATE INDEX file_list_used ON file_list (used, size);
         CREATE TABLE forgotten (steps INTEGER NOT NULL);
         INSERT INTO forgotten VALUES (0);
         """);
@@ -68,10 +74,13 @@ public sealed class StepStore : IDisposable
     private readonly StepStoreLimits _limits;
     private int _sinceTrim;
 
-    private StepStore(SqliteDatabase database, StepStoreLimits limits) => (_database, _limits) = (database, limits);
+    private readonly ILogger _log;
+
+    private StepStore(SqliteDatabase database, StepStoreLimits limits, ILogger log) => (_database, _limits, _log) = (database, limits, log);
 
     /// <summary>Opens or makes the file. A damaged one is put aside and an empty one takes its place.</summary>
-    public static StepStore Open(string path, StepStoreLimits? limits = null) => new(SqliteDatabase.Open(path, Schema), limits ?? new StepStoreLimits());
+    public static StepStore Open(string path, StepStoreLimits? limits = null, ILogger? log = null) =>
+        new(SqliteDatabase.Open(path, Schema), limits ?? new StepStoreLimits(), log ?? NullLogger.Instance);
 
     /// <summary>Remembers a step and the builds that wanted it.</summary>
     /// <param name="step">The step; the classes of its inputs are completed here.</param>
@@ -79,7 +88,7 @@ public sealed class StepStore : IDisposable
     /// <param name="lists">Files of contents it looked at, by content digest.</param>
     /// <param name="builds">Refs of the builds; the first one is the one told of.</param>
     public Task AddAsync(StepRecord step, IReadOnlyList<string> results, IReadOnlyList<(string Content, byte[] List)> lists, IReadOnlyList<string> builds) =>
-        _database.WriteAsync(db => Add(db, step, results, lists, builds));
+        WriteAsync(db => Add(db, step, results, lists, builds));
 
     /// <summary>Whether the files of a content are remembered.</summary>
     public bool HasList(string content) => _database.Read(db => db.QueryInt64("SELECT COUNT(*) FROM file_list WHERE content=?1", content)) > 0;
@@ -93,7 +102,7 @@ public sealed class StepStore : IDisposable
     /// <param name="workerId">The worker they belonged to.</param>
     /// <param name="time">When.</param>
     /// <param name="by">Who pruned them.</param>
-    public Task MarkPrunedAsync(IReadOnlyList<string> referenceIds, string workerId, DateTimeOffset time, string by) => _database.WriteAsync(db =>
+    public Task MarkPrunedAsync(IReadOnlyList<string> referenceIds, string workerId, DateTimeOffset time, string by) => WriteAsync(db =>
     {
         foreach (var id in referenceIds)
             db.Execute("UPDATE step_result SET pruned=?2, pruned_by=?3 WHERE result=?1 AND pruned IS NULL", $"{workerId}::{id}", time.ToUnixTimeMilliseconds(), by);
@@ -102,7 +111,7 @@ public sealed class StepStore : IDisposable
     /// <summary>Remembers a build, in place of an older one of the same ref.</summary>
     /// <param name="build">The build.</param>
     /// <param name="isNew">It begins: steps of an older one of this ref are none of its.</param>
-    public Task PutBuildAsync(BuildRecord build, bool isNew) => _database.WriteAsync(db =>
+    public Task PutBuildAsync(BuildRecord build, bool isNew) => WriteAsync(db =>
     {
         if (isNew)
         {
@@ -118,7 +127,7 @@ public sealed class StepStore : IDisposable
 
     /// <summary>Keeps a build's explanation as it was made while its results were at hand.</summary>
     public Task PutExplanationAsync(BuildExplanation explanation) =>
-        _database.WriteAsync(db => db.Execute("UPDATE build SET explanation=?2 WHERE ref=?1", explanation.Ref, explanation.ToByteArray()));
+        WriteAsync(db => db.Execute("UPDATE build SET explanation=?2 WHERE ref=?1", explanation.Ref, explanation.ToByteArray()));
 
     /// <summary>A build by its ref, or the last one; null when there is none. With its explanation if that was made.</summary>
     public (BuildRecord Build, BuildExplanation? Explanation)? GetBuild(string reference) => _database.Read(db =>
@@ -135,9 +144,11 @@ public sealed class StepStore : IDisposable
     public IReadOnlyList<StoredStep> GetSteps(string reference) => _database.Read(db =>
         Load(db, db.Query("SELECT seq FROM build_step WHERE ref=?1 ORDER BY seq", static row => row.Int64(0), reference)));
 
-    /// <summary>The step a result was made by; null when it is not remembered.</summary>
-    public StoredStep? GetMaker(string result) => _database.Read(db =>
-        Load(db, db.Query("SELECT seq FROM step_result WHERE result=?1 ORDER BY seq LIMIT 1", static row => row.Int64(0), result)).FirstOrDefault());
+    /// <summary>The step a result was made by; null when it is not remembered. Several steps may have made the same one, images with
+    /// the same layers for example: then the one that is meant by its digest or its name, else the first.</summary>
+    public StoredStep? GetMaker(string result, string vertex = "", string name = "") => _database.Read(db =>
+        Load(db, db.Query("SELECT seq FROM step_result WHERE result=?1 ORDER BY seq LIMIT ?2", static row => row.Int64(0), result, PerReason))
+            .OrderByDescending(step => step.Record.Vertex == vertex).ThenByDescending(step => step.Record.Name == name).ThenBy(step => step.Sequence).FirstOrDefault());
 
     /// <summary>Earlier steps that may be the same step: with the same operation, the same name, the same place in the same
     /// chain, or the same input; those of the same build left out. Newest first.</summary>
@@ -149,7 +160,9 @@ public sealed class StepStore : IDisposable
         if (step.Record.Operation.Length > 0)
             found.UnionWith(db.Query("SELECT seq FROM step WHERE operation=?4" + notOfBuild, static row => row.Int64(0), step.Sequence, build, PerReason, step.Record.Operation));
         found.UnionWith(db.Query("SELECT seq FROM step WHERE name=?4 AND kind=?5" + notOfBuild, static row => row.Int64(0), step.Sequence, build, PerReason, step.Record.Name, kind));
-        if (step.Root.Length > 0)
+        if (step.Record.Inputs.Count == 0)
+            found.UnionWith(db.Query("SELECT seq FROM step WHERE position=?4 AND kind=?5" + notOfBuild, static row => row.Int64(0), step.Sequence, build, PerReason, step.Record.Position, kind));
+        else if (step.Root.Length > 0)
             found.UnionWith(db.Query("SELECT seq FROM step WHERE position=?4 AND root=?5 AND kind=?6" + notOfBuild, static row => row.Int64(0), step.Sequence, build, PerReason, step.Record.Position, step.Root, kind));
         if (below.Length > 0)
             found.UnionWith(db.Query("SELECT seq FROM step WHERE below=?4 AND kind=?5" + notOfBuild, static row => row.Int64(0), step.Sequence, build, PerReason, below, kind));
@@ -167,7 +180,7 @@ public sealed class StepStore : IDisposable
 
     /// <summary>How much is remembered now: steps, their bytes, bytes of lists, builds.</summary>
     public (long Steps, long StepBytes, long ListBytes, long Builds) Size() => _database.Read(db => (
-        db.QueryInt64("SELECT COUNT(*) FROM step"), db.QueryInt64("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM step"),
+        db.QueryInt64("SELECT COUNT(*) FROM step"), db.QueryInt64("SELECT COALESCE(SUM(size), 0) FROM step"),
         db.QueryInt64("SELECT COALESCE(SUM(size), 0) FROM file_list"), db.QueryInt64("SELECT COUNT(*) FROM build")));
 
     /// <summary>Commits everything remembered so far.</summary>
@@ -175,6 +188,19 @@ public sealed class StepStore : IDisposable
 
     /// <inheritdoc/>
     public void Dispose() => _database.Dispose();
+
+    private async Task WriteAsync(Action<SqliteConnection> write)
+    {
+        try
+        {
+            await _database.WriteAsync(write);
+        }
+        catch (SqliteException error)
+        {
+            // Documented: what cannot be remembered cannot be explained, and harms no build.
+            _log.LogError(error, "an executed step could not be remembered for explanations");
+        }
+    }
 
     private void Add(SqliteConnection db, StepRecord step, IReadOnlyList<string> results, IReadOnlyList<(string Content, byte[] List)> lists, IReadOnlyList<string> builds)
     {
@@ -201,8 +227,8 @@ public sealed class StepStore : IDisposable
         if (step.Inputs.Count == 0)
             root = own;
         db.Execute(
-            "INSERT INTO step (operation, name, kind, position, class, root, below, build, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            step.Operation, step.Name, step.Kind, step.Position, own, root, Below(step), builds.Count > 0 ? builds[0] : "", step.ToByteArray());
+            "INSERT INTO step (operation, name, kind, position, class, root, below, build, size, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            step.Operation, step.Name, step.Kind, step.Position, own, root, Below(step), builds.Count > 0 ? builds[0] : "", step.CalculateSize(), step.ToByteArray());
         var sequence = db.QueryInt64("SELECT last_insert_rowid()");
         foreach (var result in results)
             db.Execute("INSERT OR IGNORE INTO step_result (result, seq) VALUES (?1, ?2)", result, sequence);
@@ -212,19 +238,21 @@ public sealed class StepStore : IDisposable
             db.Execute("INSERT OR IGNORE INTO file_list VALUES (?1, ?2, ?3, ?4)", content, sequence, list.Length, list);
         foreach (var input in step.Inputs.Where(input => input.Content.Length > 0))
             db.Execute("UPDATE file_list SET used=?2 WHERE content=?1", input.Content, sequence);
-        if (++_sinceTrim >= TrimEvery || lists.Count > 0)
-            Trim(db);
+        if (++_sinceTrim >= _limits.TrimEvery)
+            TrimSteps(db);
+        while (lists.Count > 0 && db.QueryInt64("SELECT COALESCE(SUM(size), 0) FROM file_list") > _limits.ListBytes)
+            db.Execute("DELETE FROM file_list WHERE content IN (SELECT content FROM file_list ORDER BY used, content LIMIT 1)");
     }
 
-    private void Trim(SqliteConnection db)
+    private void TrimSteps(SqliteConnection db)
     {
         _sinceTrim = 0;
         while (true)
         {
-            var (count, bytes) = (db.QueryInt64("SELECT COUNT(*) FROM step"), db.QueryInt64("SELECT COALESCE(SUM(LENGTH(body)), 0) FROM step"));
+            var (count, bytes) = (db.QueryInt64("SELECT COUNT(*) FROM step"), db.QueryInt64("SELECT COALESCE(SUM(size), 0) FROM step"));
             if (count <= _limits.Steps && bytes <= _limits.StepBytes)
                 break;
-            var surplus = Math.Max(count - _limits.Steps, count <= 1 ? 1 : Math.Min(TrimEvery, count / 2));
+            var surplus = Math.Max(count - _limits.Steps, Math.Clamp(count / 16, 1, 64));
             var before = count;
             db.Execute(
                 """
@@ -236,8 +264,6 @@ public sealed class StepStore : IDisposable
             db.Execute("UPDATE forgotten SET steps=steps+?1", before - db.QueryInt64("SELECT COUNT(*) FROM step"));
             db.Execute("DELETE FROM build_step WHERE seq NOT IN (SELECT seq FROM step)");
         }
-        while (db.QueryInt64("SELECT COALESCE(SUM(size), 0) FROM file_list") > _limits.ListBytes)
-            db.Execute("DELETE FROM file_list WHERE content IN (SELECT content FROM file_list ORDER BY used, content LIMIT 1)");
     }
 
     /// <summary>What the first input of a step counts as.</summary>

@@ -111,7 +111,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
         var checksums = new ContentChecksum(temporary);
         IReadOnlyList<ISource> sources = [new ImageSource(images, storage.Refs), new LocalSource(sessions, storage.Refs, temporary)];
         var operations = new OperationFactory(environment, sources, new ContentHasher(checksums, workerId), workerId, slots, temporary);
-        var steps = StepStore.Open(Path.Combine(config.Root, "explain.db"));
+        var steps = StepStore.Open(Path.Combine(config.Root, "explain.db"), log: logging.CreateLogger<StepStore>());
         Own(new Disposing(steps));
         var builds = new BuildLog(steps, storage.Refs, checksums, workerId, time, logging.CreateLogger<BuildLog>());
         var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()) { Observer = new StepRecorder(steps, time) });

@@ -17,9 +17,6 @@ public interface ISolveObserver
     /// borrowed until the task ends.</summary>
     Task OnImportedAsync(ObservedStep step, CacheRecord record, IResult? result);
 
-    /// <summary>A result that was found could not be loaded; another one is tried, or the step is executed.</summary>
-    void OnLoadFailed(ObservedStep step, CacheRecord record, Exception error);
-
     /// <summary>The content of an input could not be read, so that the step has no key and fails.</summary>
     void OnContentUnreadable(ObservedStep step, int input, Exception error);
 }
@@ -51,9 +48,15 @@ public sealed record ObservedStep
     /// <summary>The inputs, as far as they are known.</summary>
     public IReadOnlyList<ObservedInput> Inputs { get; init; } = [];
 
+    /// <summary>Results that were found for the step and could not be loaded.</summary>
+    public IReadOnlyList<FailedLoad> FailedLoads { get; init; } = [];
+
     /// <summary>Ids of the builds that want the step now.</summary>
     public required Func<IReadOnlyList<string>> Builds { get; init; }
 }
+
+/// <summary>A result that was found and could not be loaded.</summary>
+public readonly record struct FailedLoad(string ResultId, Exception Error);
 
 /// <summary>One input of a step.</summary>
 /// <param name="Map">How it takes part in the key; null before the cache map is known.</param>

@@ -80,8 +80,6 @@ internal sealed partial class EdgeNode
             catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
             {
                 State.LogFailedLoad(record, e);
-                if (observed is not null)
-                    State.Solver.Observe(observer => observer.OnLoadFailed(observed, record, e));
                 throw new SolveException($"failed to load cache: {e.Message}", e);
             }
         });
@@ -134,6 +132,7 @@ internal sealed partial class EdgeNode
             MapDigests = _dependencies.Length == 0 ? [.. _mapDigests] : _map is null ? [] : [_map.Digest],
             Inputs = [.. _dependencies.Select(d => new ObservedInput(
                 MapOf(d), d.Result?.Result, [.. (d.Result?.Keys ?? d.Keys).Concat(d.Result is null ? [] : d.Keys).Select(k => k.Key)], d.SlowKey?.Key.Digest ?? default))],
+            FailedLoads = [.. _failedLoads],
             Builds = () => State.Solver.BuildIdsOf(State),
         };
     }

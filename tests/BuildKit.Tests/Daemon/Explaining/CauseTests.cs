@@ -209,6 +209,14 @@ public sealed class CauseTests
         {
             ActAsync = bench => bench.PruneAsync("", told: false),
         },
+        ["no key"] = new(MakeName, "ran although its result of 24 Nov 18:02 is there: no key leads to it any more")
+        {
+            Act = bench =>
+            {
+                foreach (var id in bench.Trees.Keys)
+                    bench.Keys.Release("worker::" + id);
+            },
+        },
         ["unloadable"] = new(TestName, "ran because its result of 24 Nov 18:02 could not be loaded: blob sha256:1234 is missing")
         {
             Act = bench => bench.Unloadable["worker::" + bench.Trees.Keys.OrderBy(id => id.Length).ThenBy(id => id, StringComparer.Ordinal).Last()] = "blob sha256:1234 is missing",
@@ -269,6 +277,30 @@ public sealed class CauseTests
         var explanation = await bench.BuildAsync(cause.After.State, null, sources, cause.Imports, cause.Options, cause.Live);
         var text = bench.Text(explanation, cause.Step);
         Assert.Equal(cause.Text, cause.Normalize(text));
+    }
+
+    public static TheoryData<string, string, string, string> Rare => new()
+    {
+        { "canceled", "", "", "ran because it was cancelled when it last ran, on 24 Nov 18:02" },
+        { "at-once", "", "", "ran because the same step of build b had not ended when this one was looked up" },
+        { "input", "replaced", "[1/3] RUN before", "ran because its input changed: RUN now stands where RUN before stood on 24 Nov 18:02" },
+        { "input", "rerun", "", "ran because its input changed: RUN now was made anew since 24 Nov 18:02" },
+        { "input", "unknown", "", "ran because its input changed: RUN now is not what it was on 24 Nov 18:02; what it was is not remembered" },
+        { "from-the-future", "", "", "ran for a reason this client does not know (from-the-future)" },
+    };
+
+    [Theory]
+    [MemberData(nameof(Rare))]
+    public void A_rare_cause_is_told(string cause, string origin, string before, string expected)
+    {
+        var clock = new BenchClock();
+        var step = new StepExplanation
+        {
+            Cause = cause,
+            Earlier = new Earlier { Build = "b", Time = Google.Protobuf.WellKnownTypes.Timestamp.FromDateTimeOffset(clock.Now) },
+            Origin = origin.Length == 0 ? null : new Origin { Name = "[2/3] RUN now", Cause = origin, Differences = { new Difference { Field = "step", Before = before, After = "[2/3] RUN now" } } },
+        };
+        Assert.Equal(expected, new BuildKit.Cli.Text.ExplanationText(clock, static _ => null).Sentence(step, new BuildExplanation()));
     }
 
     [Fact]
