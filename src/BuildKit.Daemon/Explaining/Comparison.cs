@@ -62,10 +62,8 @@ internal sealed class Comparison
     /// <summary>Whether the two were built from different directories of clients.</summary>
     private bool IsElsewhere => Before.Record.Scope.Length > 0 && After.Record.Scope.Length > 0 && Before.Record.Scope != After.Record.Scope;
 
-    /// <summary>Steps of other directories with another operation and another name are other steps, unless they stand in the
-    /// same place on the same input.</summary>
-    private bool IsPlausible => !IsElsewhere || SameOperation || Before.Record.Name == After.Record.Name
-        || (Before.Record.Position == After.Record.Position && SameCount && !DifferentInputs.Contains(0) && !UnknownInputs.Contains(0));
+    /// <summary>Steps of other directories with another operation and another name are other steps.</summary>
+    private bool IsPlausible => !IsElsewhere || SameOperation || Before.Record.Name == After.Record.Name;
 
     private int EqualParts
     {
