@@ -161,7 +161,7 @@ internal static class BuildCommand
                 Warn = warn,
             };
             if (ShortForm.IsUsed(flags))
-                options = ShortForm.Apply(flags, options);
+                options = ShortForm.Apply(flags, options, context.OpenInput);
             if (flags.Bool("no-cache") && options.Frontend.Length > 0)
                 options = options with { FrontendAttributes = new Dictionary<string, string>(options.FrontendAttributes, StringComparer.Ordinal) { ["no-cache"] = "" } };
             return options.Frontend.Length > 0 ? options : options with { Definition = ReadDefinition(context, flags.Bool("no-cache")) };

@@ -113,7 +113,7 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         if (step.Differences is not [var first, ..])
             return $"its definition changed since {When(step.Earlier.Time)}";
         return first.Field == "pin"
-            ? $"{first.Subject} is another image than on {When(step.Earlier.Time)}: {Pin(first.Before)} -> {Pin(first.After)}"
+            ? $"{first.Subject} is {(IsImage(first.Subject) ? "another image than" : "not what it was")} on {When(step.Earlier.Time)}: {Pin(first.Before)} -> {Pin(first.After)}"
             : Phrase(first, $" since {When(step.Earlier.Time)}{From(step.Earlier)}") + Inline(first);
     }
 
@@ -126,6 +126,8 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         {
             "files" => origin.Input.Length == 0 ? $"{name} has other files than on {since}" : $"{name} takes other files from {Short(origin.Input)} than on {since}",
             "operation" when first is not null => $"in {name}, {Phrase(first, $" since {since}")}{Inline(first)}",
+            "source" when first?.Field == "pin" && !IsImage(first.Subject) => $"{first.Subject} is not what it was on {since}: {Pin(first.Before)} -> {Pin(first.After)}",
+            "source" when first?.Field == "identifier" && !IsImage(first.After) => $"it takes {first.After} and took {first.Before} on {since}",
             "source" when first?.Field == "pin" => $"the base image {first.Subject} is another one than on {since}: {Pin(first.Before)} -> {Pin(first.After)}",
             "source" when first?.Field == "identifier" => $"the base image is {first.After} and was {first.Before} on {since}",
             "source" when first is not null => $"in {name}, {Phrase(first, $" since {since}")}{Inline(first)}",
@@ -220,6 +222,9 @@ internal sealed class ExplanationText(TimeProvider time, Func<string, int?> numb
         var end = name.StartsWith('[') ? name.IndexOf("] ", StringComparison.Ordinal) : -1;
         return end < 0 ? name : name[(end + 2)..];
     }
+
+    /// <summary>Whether a source's name is an image's: other sources have a scheme.</summary>
+    private static bool IsImage(string source) => !source.Contains("://", StringComparison.Ordinal);
 
     private static bool IsSource(StepExplanation step) => step.Kind is not ("exec" or "file" or "merge" or "diff" or "build" or "");
 

@@ -88,8 +88,9 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var hasDefinition = request.Definition is { Def.Count: > 0 };
         if (hasDefinition && request.Frontend.Length > 0)
             throw new InvalidOperationException("cannot solve with both Definition and Frontend specified");
-        if (hasDefinition)
-            return await build.SolveAsync(request.Definition, imports, [], evaluate: false, cancellationToken);
+        // A definition without operations is an empty result; only a request without any waits for its caller to build.
+        if (request.Definition is { } definition && request.Frontend.Length == 0)
+            return await build.SolveAsync(definition, imports, [], evaluate: false, cancellationToken);
         if (request.Frontend.Length > 0)
         {
             return await build.RunFrontendAsync(

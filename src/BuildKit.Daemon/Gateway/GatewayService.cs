@@ -9,6 +9,7 @@ using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Worker.Sources.OciLayout;
 using Google.Protobuf;
 
 namespace BuildKit.Daemon.Gateway;
@@ -19,7 +20,10 @@ namespace BuildKit.Daemon.Gateway;
 /// </summary>
 internal sealed class GatewayService(GatewayBuilds builds, BuildServices services)
 {
-    private const string ImageScheme = "docker-image://";
+    private const string ImageScheme = Build.ImageScheme;
+
+    /// <summary>Value of <c>ResolverType</c> for layouts of clients; 0 is for registries.</summary>
+    private const int OciLayoutResolver = 1;
 
     /// <summary>The handlers.</summary>
     public GrpcService ToService() => new GrpcService()
@@ -154,9 +158,16 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
     private async Task<ResolveImageConfigResponse> ResolveImageConfigAsync(ResolveImageConfigRequest request, ServerCallContext call)
     {
         var gateway = await builds.FindAsync(call);
-        var reference = await MutateAsync(gateway, ImageScheme + request.Ref, [.. request.SourcePolicies]);
-        var (resolved, digest, config) = await gateway.Build.ResolveImageAsync(
-            reference[ImageScheme.Length..], request.Platform is null ? null : PlatformConversion.ToOci(request.Platform), request.LogName, call.CancellationToken);
+        var source = new SourceOp { Identifier = ImageScheme + request.Ref };
+        if (request.ResolverType == OciLayoutResolver)
+        {
+            source.Identifier = OciLayoutSource.Scheme + request.Ref;
+            source.Attrs[OciLayoutSource.SessionAttribute] = request.SessionID;
+            source.Attrs[OciLayoutSource.StoreAttribute] = request.StoreID;
+        }
+        gateway.Build.PolicyWith([.. request.SourcePolicies])?.Evaluate(source);
+        var (resolved, digest, config) = await gateway.Build.ResolveSourceAsync(source, PlatformOf(request.Platform), request.LogName, call.CancellationToken)
+            ?? throw new NonImageSourceException(request.Ref, source.Identifier);
         return new ResolveImageConfigResponse { Ref = resolved, Digest = digest.ToString(), Config = ByteString.CopyFrom(config) };
     }
 
@@ -166,10 +177,8 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
         if (request.Source is not { } source)
             throw new RpcException(StatusCode.InvalidArgument, "source is required");
         gateway.Build.PolicyWith([.. request.SourcePolicies])?.Evaluate(source);
-        if (!source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal))
+        if (await gateway.Build.ResolveSourceAsync(source, PlatformOf(request.Platform), request.LogName, call.CancellationToken) is not var (_, digest, config))
             return new ResolveSourceMetaResponse { Source = source };
-        var (_, digest, config) = await gateway.Build.ResolveImageAsync(
-            source.Identifier[ImageScheme.Length..], request.Platform is null ? null : PlatformConversion.ToOci(request.Platform), request.LogName, call.CancellationToken);
         return new ResolveSourceMetaResponse
         {
             Source = source,
@@ -177,14 +186,7 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
         };
     }
 
-    private static Task<string> MutateAsync(GatewayBuild gateway, string identifier, IReadOnlyList<Policy> policies)
-    {
-        var source = new SourceOp { Identifier = identifier };
-        gateway.Build.PolicyWith(policies)?.Evaluate(source);
-        return source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal)
-            ? Task.FromResult(source.Identifier)
-            : throw new NonImageSourceException(identifier, source.Identifier);
-    }
+    private static Oci.Platform? PlatformOf(Protocol.Pb.Platform? platform) => platform is null ? null : PlatformConversion.ToOci(platform);
 
     private async Task<InputsResponse> InputsAsync(InputsRequest request, ServerCallContext call)
     {

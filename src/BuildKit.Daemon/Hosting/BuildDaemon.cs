@@ -22,8 +22,11 @@ using BuildKit.Worker.Ops.Exec;
 using BuildKit.Worker.Results;
 using BuildKit.Worker.Sessions;
 using BuildKit.Worker.Sources;
+using BuildKit.Worker.Sources.Git;
+using BuildKit.Worker.Sources.Http;
 using BuildKit.Worker.Sources.Images;
 using BuildKit.Worker.Sources.Local;
+using BuildKit.Worker.Sources.OciLayout;
 using Microsoft.Extensions.Logging;
 
 namespace BuildKit.Daemon.Hosting;
@@ -108,8 +111,19 @@ internal sealed class BuildDaemon : IAsyncDisposable
         };
         var slots = new WorkerSlots(config.Worker.MaxParallelism);
         Own(new Disposing(slots));
+        var git = new GitRunner(environment.LogLimits, time);
+        Own(new Disposing(git));
+        var http = new HttpFetcher(sessions);
+        Own(new Disposing(http));
+        IReadOnlyList<ISource> sources =
+        [
+            new ImageSource(images, storage.Refs),
+            new OciLayoutSource(sessions, storage.Refs),
+            new LocalSource(sessions, storage.Refs, temporary),
+            new GitSource(git, sessions, environment.Sessions, storage.Refs, temporary),
+            new HttpSource(http, storage.Refs, temporary),
+        ];
         var checksums = new ContentChecksum(temporary);
-        IReadOnlyList<ISource> sources = [new ImageSource(images, storage.Refs), new LocalSource(sessions, storage.Refs, temporary)];
         var operations = new OperationFactory(environment, sources, new ContentHasher(checksums, workerId), workerId, slots, temporary);
         var steps = StepStore.Open(Path.Combine(config.Root, "explain.db"), log: logging.CreateLogger<StepStore>());
         Own(new Disposing(steps));

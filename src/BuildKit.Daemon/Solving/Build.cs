@@ -8,6 +8,7 @@ using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
 using BuildKit.Worker;
+using BuildKit.Worker.Sources.OciLayout;
 using Platform = BuildKit.Oci.Platform;
 
 namespace BuildKit.Daemon.Solving;
@@ -15,6 +16,9 @@ namespace BuildKit.Daemon.Solving;
 /// <summary>One request to solve: its job, what it may do, the caches it looks in, the results it has made.</summary>
 public sealed class Build : IAsyncDisposable
 {
+    /// <summary>Begins the identifiers of registry images.</summary>
+    public const string ImageScheme = "docker-image://";
+
     private readonly BuildServices _services;
     private readonly IReadOnlyList<Policy> _policies;
     private readonly ConcurrentDictionary<string, ICacheManager> _imports = new(StringComparer.Ordinal);
@@ -91,6 +95,34 @@ public sealed class Build : IAsyncDisposable
                 var parsed = Oci.ImageReference.ParseWithDefaultTag(reference);
                 var image = await _services.Images.ResolveAsync(parsed, (platform ?? _services.DefaultPlatform).Normalize(), context.SessionIds, log: null, token);
                 return (parsed.ToString(), image.Root.Digest, image.ConfigJson.ToArray());
+            },
+            cancellationToken);
+    }
+
+    /// <summary>Resolves the config of what a source names, shown as a step of its own; null for sources that have none.</summary>
+    public async Task<(string Reference, Oci.Digest Digest, byte[] Config)?> ResolveSourceAsync(
+        SourceOp source, Platform? platform, string logName, CancellationToken cancellationToken)
+    {
+        if (source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal))
+            return await ResolveImageAsync(source.Identifier[ImageScheme.Length..], platform, logName, cancellationToken);
+        if (source.Identifier.StartsWith(OciLayoutSource.Scheme, StringComparison.Ordinal))
+            return await ResolveLayoutAsync(source, platform, logName, cancellationToken);
+        return null;
+    }
+
+    private Task<(string Reference, Oci.Digest Digest, byte[] Config)> ResolveLayoutAsync(
+        SourceOp source, Platform? platform, string logName, CancellationToken cancellationToken)
+    {
+        var reference = source.Identifier[OciLayoutSource.Scheme.Length..];
+        return Job.InContextAsync(
+            logName.Length > 0 ? logName : "resolve image config for " + source.Identifier,
+            async (context, token) =>
+            {
+                var layout = new LayoutStore(
+                    _services.Sessions, source.Attrs.GetValueOrDefault(OciLayoutSource.SessionAttribute, ""),
+                    source.Attrs.GetValueOrDefault(OciLayoutSource.StoreAttribute, ""), context.SessionIds);
+                var image = await layout.ResolveAsync(Oci.ImageReference.Parse(reference), (platform ?? _services.DefaultPlatform).Normalize(), token);
+                return (reference, image.Root.Digest, image.ConfigJson.ToArray());
             },
             cancellationToken);
     }
