@@ -89,6 +89,8 @@ internal static class BuildCommand
             {
                 messages.Writer.TryComplete();
                 await drawing;
+                if (options.ExplainsCache && !cancellationToken.IsCancellationRequested)
+                    await ExplainCommand.AfterBuildAsync(context, connection.Channel, options.Ref, display, cancellationToken);
             }
         }
         Finish(context, flags, options, result, mode);
@@ -155,6 +157,7 @@ internal static class BuildCommand
                 SessionServices = services,
                 Entitlements = entitlements,
                 SourcePolicy = policy,
+                ExplainsCache = flags.Bool("explain-cache"),
                 Warn = warn,
             };
             if (ShortForm.IsUsed(flags))

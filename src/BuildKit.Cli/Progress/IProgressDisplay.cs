@@ -13,6 +13,9 @@ internal interface IProgressDisplay
 
     /// <summary>Shows the final state and the output of what failed.</summary>
     void Finish();
+
+    /// <summary>The number a vertex was shown with; null when it was shown without one.</summary>
+    int? NumberOf(string vertex) => null;
 }
 
 /// <summary>How displays look.</summary>

@@ -66,6 +66,8 @@ internal sealed class PlainDisplay : IProgressDisplay
         Flush();
     }
 
+    public int? NumberOf(string vertex) => _printed.TryGetValue(vertex, out var printed) ? printed.Number : null;
+
     private void Draw()
     {
         var completed = new List<VertexProgress>();

@@ -1,9 +1,11 @@
+using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Solving;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Protocol.Control;
 using BuildKit.Protocol.Grpc;
 using BuildKit.Protocol.Pb;
+using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
 using BuildKit.Storage.Refs;
@@ -18,7 +20,7 @@ namespace BuildKit.Daemon.Control;
 /// exports checked → job → permissions → frontend, definition or the client's own frontend → results computed →
 /// outputs → cache exports → answer.
 /// </summary>
-internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, ILogger<SolveRequests> logger)
+internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, BuildLog builds, ILogger<SolveRequests> logger)
 {
     private const string EpochOption = "build-arg:SOURCE_DATE_EPOCH";
     private const string EpochAttribute = "source-date-epoch";
@@ -33,7 +35,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         Interlocked.Increment(ref _running);
         try
         {
-            return await SolveAsync(request, call.CancellationToken);
+            return await SolveAsync(request, call.RequestHeaders, call.CancellationToken);
         }
         finally
         {
@@ -42,7 +44,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         }
     }
 
-    private async Task<SolveResponse> SolveAsync(SolveRequest request, CancellationToken cancellationToken)
+    private async Task<SolveResponse> SolveAsync(SolveRequest request, Metadata headers, CancellationToken cancellationToken)
     {
         Modernize(request);
         var exporters = Exporters(request);
@@ -53,6 +55,8 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var job = services.Solver.NewJob(request.Ref);
         job.SessionId = request.Session;
         await using var build = new Build(services, job, Permissions(request), Policies(request));
+        var remembered = builds.Begin(request, headers);
+        var failed = true;
         try
         {
             var result = await ResultAsync(build, request, cancellationToken);
@@ -69,12 +73,14 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
             foreach (var (key, value) in result.Metadata)
                 if (key.StartsWith("frontend.", StringComparison.Ordinal))
                     response.ExporterResponse[key] = System.Text.Encoding.UTF8.GetString(value);
+            failed = false;
             return response;
         }
         finally
         {
             // Readers of the progress get the end of it before the client gets the answer.
             job.CloseProgress();
+            await builds.EndAsync(remembered, headers.Get(ExplainMethods.WantedHeader) is not null, failed, build.Imports);
         }
     }
 

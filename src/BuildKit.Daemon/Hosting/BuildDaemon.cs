@@ -1,6 +1,7 @@
 using BuildKit.Daemon.Configuration;
 using BuildKit.Daemon.Control;
 using BuildKit.Daemon.Errors;
+using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Solving;
 using BuildKit.Linux;
@@ -123,14 +124,18 @@ internal sealed class BuildDaemon : IAsyncDisposable
             new HttpSource(http, storage.Refs, temporary),
         ];
         var definitions = new DefinitionLoader(platforms[0], cacheMounts);
+        var checksums = new ContentChecksum(temporary);
         var operations = new OperationFactory(
-            environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary, definitions.SolveBelowAsync);
-        var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()));
+            environment, sources, new ContentHasher(checksums, workerId), workerId, slots, temporary, definitions.SolveBelowAsync);
+        var steps = StepStore.Open(Path.Combine(config.Root, "explain.db"), log: logging.CreateLogger<StepStore>());
+        Own(new Disposing(steps));
+        var builds = new BuildLog(steps, storage.Refs, checksums, workerId, time, logging.CreateLogger<BuildLog>());
+        var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()) { Observer = new StepRecorder(steps, time) });
 
         var diskSize = FileSystemStatistics.Of(config.Root).TotalBytes;
         var rules = GcDefaults.Rules(config.Worker, diskSize);
         var worker = new WorkerDescription(workerId, WorkerIdentity.Labels(config, storage.Snapshotter.Name), platforms, rules);
-        var garbage = Own(new GarbageCollection(storage.Refs, keys, rules, time, logging.CreateLogger<GarbageCollection>()));
+        var garbage = Own(new GarbageCollection(storage.Refs, keys, rules, builds, time, logging.CreateLogger<GarbageCollection>()));
         var services = new BuildServices
         {
             Solver = solver,
@@ -163,12 +168,13 @@ internal sealed class BuildDaemon : IAsyncDisposable
         _log.LogWarning("currently, only the default worker can be used.");
 
         var gateways = new GatewayBuilds(time);
-        var solves = new SolveRequests(services, gateways, garbage, logging.CreateLogger<SolveRequests>());
+        var solves = new SolveRequests(services, gateways, garbage, builds, logging.CreateLogger<SolveRequests>());
         GrpcService[] all =
         [
             new ControlService(services, sessionManager, solves, garbage).ToService(),
             new GatewayService(gateways, services).ToService(),
             new ContentService(storage.Content).ToService(),
+            builds.ToService(),
             TraceService.Create(),
             HealthService.Create(),
         ];

@@ -117,6 +117,9 @@ public sealed class Build : IAsyncDisposable
             cancellationToken);
     }
 
+    /// <summary>Caches imported so far.</summary>
+    public IEnumerable<ICacheManager> Imports => _imports.Values;
+
     /// <summary>Where files of results are mounted.</summary>
     public string FileDirectory => _services.TemporaryDirectory;
 

@@ -15,9 +15,12 @@ public sealed class ImportedCache : ICacheManager
 {
     private readonly Task<IReadOnlyList<LocalCacheManager>> _sources;
 
-    private ImportedCache(string id, Task<IReadOnlyList<LocalCacheManager>> sources)
+    private readonly ImportState _state;
+
+    private ImportedCache(string id, ImportState state, Task<IReadOnlyList<LocalCacheManager>> sources)
     {
         Id = id;
+        _state = state;
         _sources = sources;
     }
 
@@ -30,6 +33,9 @@ public sealed class ImportedCache : ICacheManager
     /// <inheritdoc/>
     public bool Holds(ICacheManager manager) =>
         ReferenceEquals(this, manager) || (_sources.IsCompletedSuccessfully && _sources.Result.Contains(manager));
+
+    /// <summary>Why it answers with nothing; null when it was resolved, or is not yet.</summary>
+    public Exception? Failure => _state.Failure;
 
     /// <summary>Identity of an import within a build: equal ones share a source.</summary>
     public static string IdOf(string type, IReadOnlyDictionary<string, string> attributes)
@@ -55,7 +61,8 @@ public sealed class ImportedCache : ICacheManager
     {
         var id = IdOf(type, attributes);
         var health = new ImportHealth(id, CacheAttributes.Patience(type, attributes), context.Time);
-        return new ImportedCache(id, ResolveAsync());
+        var state = new ImportState();
+        return new ImportedCache(id, state, ResolveAsync());
 
         async Task<IReadOnlyList<LocalCacheManager>> ResolveAsync()
         {
@@ -71,9 +78,10 @@ public sealed class ImportedCache : ICacheManager
                     }).ToList();
                 }, cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception)
+            catch (Exception failure)
             {
                 // Documented: the vertex has the error, the build goes on without this source.
+                state.Failure = failure;
                 return [];
             }
         }
@@ -129,4 +137,15 @@ public sealed class ImportedCache : ICacheManager
     /// <inheritdoc/>
     public ValueTask<ExportableCacheKey> SaveAsync(CacheKey key, IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
+
+    private sealed class ImportState
+    {
+        private Exception? _failure;
+
+        public Exception? Failure
+        {
+            get => Volatile.Read(ref _failure);
+            set => Volatile.Write(ref _failure, value);
+        }
+    }
 }

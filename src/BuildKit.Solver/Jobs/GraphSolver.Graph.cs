@@ -80,6 +80,26 @@ public sealed partial class GraphSolver
         return ordered;
     }
 
+    /// <summary>Ids of the builds a state works for, those of its parents included.</summary>
+    internal IReadOnlyList<string> BuildIdsOf(VertexState state)
+    {
+        var ids = new SortedSet<string>(StringComparer.Ordinal);
+        lock (_gate)
+        {
+            var visited = new HashSet<VertexState>();
+            var pending = new Stack<VertexState>([state]);
+            while (pending.TryPop(out var next))
+            {
+                if (!visited.Add(next))
+                    continue;
+                ids.UnionWith(next.Jobs.Select(job => job.Id));
+                foreach (var parent in next.Parents)
+                    pending.Push(parent);
+            }
+        }
+        return [.. ids];
+    }
+
     /// <summary>A state and those of its inputs, depth first, each original digest once.</summary>
     internal IReadOnlyList<VertexState> WalkInputs(VertexState start)
     {

@@ -65,6 +65,10 @@ public sealed record CacheMapDependency
     /// <summary>Computes a digest of the input's content; null when only its definition counts.</summary>
     public Func<IOperationContext, IResult?, CancellationToken, Task<Digest>>? ComputeDigest { get; init; }
 
+    /// <summary>Lists what <see cref="ComputeDigest"/> looked at, from what is remembered of it, without reading anything
+    /// again. Opaque to the solver (<c>ContentListing</c> of BuildKit.Storage); null when only the definition counts.</summary>
+    public Func<IResult?, CancellationToken, Task<object>>? ListContent { get; init; }
+
     /// <summary>Makes the input's result usable (un-lazies it) before content is read or the operation runs.</summary>
     public Func<IOperationContext, IResult?, CancellationToken, Task>? Preprocess { get; init; }
 }

@@ -17,6 +17,7 @@ internal sealed partial class EdgeNode
     private readonly List<BuildKit.Oci.Digest> _mapDigests = [];
     private readonly Dictionary<string, CacheRecord> _records = new(StringComparer.Ordinal);
     private readonly HashSet<string> _recordsTried = new(StringComparer.Ordinal);
+    private readonly List<FailedLoad> _failedLoads = [];
     private readonly HashSet<string> _combinedKeys = new(StringComparer.Ordinal);
 
     private EdgeStatus _status;

@@ -73,6 +73,44 @@ public sealed class ContentChecksum(string? tempDirectory = null, int mostIdleNo
         }
     }
 
+    /// <summary>Adds to a list what a digest that was computed was made of. Only what is remembered is looked at; nothing
+    /// is mounted, read or hashed.</summary>
+    /// <exception cref="InvalidOperationException">The digest was not computed.</exception>
+    public async Task ListAsync(IImmutableRef reference, string path, ChecksumOptions options, ContentListing list, CancellationToken cancellationToken)
+    {
+        var slot = _slots.GetOrAdd(reference.Id, static _ => new Slot());
+        await slot.Turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            slot.Tree ??= reference.Metadata.GetBlob(MetadataKey) is { Length: > 0 } saved ? ContentTree.Load(saved) : ContentTree.ForDisk();
+            var nothing = new DiskAccess(() => throw new InvalidOperationException($"the content of {reference.Id} below {path} was not hashed"), Work);
+            await new ContentQuery(slot.Tree, nothing).ListAsync(path, options, list, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (slot.Tree is not null)
+                (slot.Nodes, slot.LastUse) = (slot.Tree.NodeCount, Interlocked.Increment(ref _uses));
+            slot.Turn.Release();
+            Trim();
+        }
+    }
+
+    /// <summary>Whether a file would have a digest if its mode and owner were others: then only these changed, not its
+    /// content. Reads the file.</summary>
+    /// <param name="reference">The record the file is in.</param>
+    /// <param name="path">The file, without links.</param>
+    /// <param name="stat">The other mode and owner.</param>
+    /// <param name="mark">The other digest's <see cref="ContentEntry.Mark"/>.</param>
+    /// <param name="cancellationToken">Stops reading.</param>
+    public async Task<bool> WouldMatchAsync(IImmutableRef reference, string path, ContentStat stat, ulong mark, CancellationToken cancellationToken)
+    {
+        await using var mounted = new LazyMount(reference, tempDirectory, cancellationToken);
+        var root = await mounted.OpenAsync().ConfigureAwait(false);
+        var name = path.TrimStart('/');
+        var header = ContentHeader.Read(root, name) with { Mode = stat.Mode, Uid = stat.Uid, Gid = stat.Gid };
+        return ContentEntry.MarkOf(await ContentReader.HashAsync(root, name, header, cancellationToken).ConfigureAwait(false)) == mark;
+    }
+
     /// <summary>Drops what is remembered of a record in memory (it was deleted or its tree changed).</summary>
     public void Forget(string id) => _slots.TryRemove(id, out _);
 

@@ -73,7 +73,7 @@ public sealed class ContentTree
             _ => ContentKind.File,
         };
         parent.Children!.TryGetValue(name, out var old);
-        var node = new ContentNode(name, kind);
+        var node = new ContentNode(name, kind) { Stat = header.Stat };
         switch (kind)
         {
             case ContentKind.Directory:
@@ -98,7 +98,7 @@ public sealed class ContentTree
         if (Find(target) is not { Kind: ContentKind.File, Digest.IsEmpty: false } source)
             return false;
         var (parent, name) = Parent(path);
-        parent.Children![name] = new ContentNode(name, ContentKind.File) { Digest = source.Digest };
+        parent.Children![name] = new ContentNode(name, ContentKind.File) { Digest = source.Digest, Stat = source.Stat };
         Invalidate(path);
         return true;
     }
@@ -241,7 +241,8 @@ public sealed class ContentTree
         if (node.Kind != ContentKind.Directory)
         {
             disk.Work.CountFile();
-            return node.Digest = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+            (node.Digest, node.Stat) = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+            return node.Digest;
         }
         var joined = new ContentJoin();
         joined.AppendSeparated(await HeaderAsync(node, path, disk).ConfigureAwait(false));
@@ -255,7 +256,8 @@ public sealed class ContentTree
     {
         if (node.Header.IsEmpty)
         {
-            node.Header = ContentHeader.Read(await disk.RootAsync().ConfigureAwait(false), Relative(path)).Digest();
+            var header = ContentHeader.Read(await disk.RootAsync().ConfigureAwait(false), Relative(path));
+            (node.Header, node.Stat) = (header.Digest(), header.Stat);
             IsDirty = true;
         }
         return node.Header;

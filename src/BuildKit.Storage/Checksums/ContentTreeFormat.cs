@@ -5,12 +5,13 @@ namespace BuildKit.Storage.Checksums;
 
 /// <summary>
 /// A saved tree: version byte, then nodes depth first. A node is: kind and flags (one byte), name, digests as 32 raw
-/// bytes where known, link target where read, number of children where listed. Texts carry their length.
+/// bytes where known, link target where read, mode, owner, group and size where known (since version 2), number of
+/// children where listed. Texts carry their length.
 /// </summary>
 internal static class ContentTreeFormat
 {
-    private const byte Version = 1;
-    private const int HasDigest = 16, HasHeader = 32, HasChildren = 64, HasLink = 128;
+    private const byte Version = 2;
+    private const int KindMask = 7, HasStat = 8, HasDigest = 16, HasHeader = 32, HasChildren = 64, HasLink = 128;
 
     internal static byte[] Write(ContentNode root)
     {
@@ -28,7 +29,7 @@ internal static class ContentTreeFormat
         using var reader = new BinaryReader(new MemoryStream(saved.ToArray()));
         try
         {
-            if (reader.ReadByte() != Version)
+            if (reader.ReadByte() is not (1 or Version))
                 throw new InvalidDataException("content checksums: unknown version");
             var flags = reader.ReadByte();
             _ = ReadText(reader);
@@ -47,6 +48,7 @@ internal static class ContentTreeFormat
         flags |= node.Header.IsEmpty ? 0 : HasHeader;
         flags |= node.Children is null ? 0 : HasChildren;
         flags |= node.LinkName is null ? 0 : HasLink;
+        flags |= node.Stat is null ? 0 : HasStat;
         writer.Write((byte)flags);
         WriteText(writer, node.Name);
         if (!node.Digest.IsEmpty)
@@ -55,6 +57,13 @@ internal static class ContentTreeFormat
             writer.Write(Convert.FromHexString(node.Header.Hex));
         if (node.LinkName is { } link)
             WriteText(writer, link);
+        if (node.Stat is { } stat)
+        {
+            writer.Write7BitEncodedInt((int)stat.Mode);
+            writer.Write7BitEncodedInt((int)stat.Uid);
+            writer.Write7BitEncodedInt((int)stat.Gid);
+            writer.Write7BitEncodedInt64(stat.Size);
+        }
         if (node.Children is not { } children)
             return;
         writer.Write7BitEncodedInt(children.Count);
@@ -70,6 +79,8 @@ internal static class ContentTreeFormat
             node.Header = ReadDigest(reader);
         if ((flags & HasLink) != 0)
             node.LinkName = ReadText(reader);
+        if ((flags & HasStat) != 0)
+            node.Stat = new ContentStat((uint)reader.Read7BitEncodedInt(), (uint)reader.Read7BitEncodedInt(), (uint)reader.Read7BitEncodedInt(), reader.Read7BitEncodedInt64());
         if ((flags & HasChildren) == 0)
             return 1;
         node.Children = ContentNode.NewChildren();
@@ -77,7 +88,7 @@ internal static class ContentTreeFormat
         for (var count = reader.Read7BitEncodedInt(); count > 0; count--)
         {
             var childFlags = reader.ReadByte();
-            var child = new ContentNode(ReadText(reader), (ContentKind)(childFlags & 15));
+            var child = new ContentNode(ReadText(reader), (ContentKind)(childFlags & KindMask));
             nodes += ReadBody(reader, child, childFlags);
             node.Children.Add(child.Name, child);
         }

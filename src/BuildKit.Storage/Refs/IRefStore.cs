@@ -204,7 +204,14 @@ public sealed record RemoteLayers(IReadOnlyList<Descriptor> Descriptors, IBlobPr
 /// <summary>One line of <c>du</c> (spec 01 §1.1 UsageRecord). Sizes in bytes.</summary>
 public sealed record UsageRecord(
     string Id, bool Mutable, bool InUse, long Size, DateTimeOffset CreatedAt, DateTimeOffset? LastUsedAt,
-    long UsageCount, string Description, string RecordType, bool Shared, IReadOnlyList<string> Parents);
+    long UsageCount, string Description, string RecordType, bool Shared, IReadOnlyList<string> Parents)
+{
+    /// <summary>The policy that deleted it; null when it was only listed.</summary>
+    public PruneOptions? PrunedBy { get; init; }
+
+    /// <summary>Ids that were deleted: the record's own and that of its twin over the same tree.</summary>
+    public IReadOnlyList<string> RemovedIds { get; init; } = [];
+}
 
 /// <summary>One garbage collection policy. Zero means "no limit"; sizes in bytes.</summary>
 public sealed record PruneOptions(
