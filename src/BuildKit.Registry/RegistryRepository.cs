@@ -19,6 +19,9 @@ public sealed class RegistryRepository : IBlobSource
     private const string ResolveAccept =
         MediaTypes.DockerManifest + ", " + MediaTypes.DockerManifestList + ", " + MediaTypes.OciManifest + ", " + MediaTypes.OciIndex + ", */*";
 
+    private static readonly ResumeRules Resuming = new(
+        static error => error is RegistryTransportException { IsTransient: true }, static text => new RegistryTransportException(text, isTransient: true));
+
     private readonly IReadOnlyList<(RegistryEndpoint Endpoint, RegistryRequests Requests)> _hosts;
     private readonly IReadOnlyList<string> _scopes;
     private readonly TransferLimiter _limiter;
@@ -82,7 +85,7 @@ public sealed class RegistryRepository : IBlobSource
     /// <param name="offset">First byte wanted.</param>
     /// <param name="cancellationToken">Unused until reads, which take their own.</param>
     public Task<Stream> OpenAsync(Descriptor descriptor, long offset = 0, CancellationToken cancellationToken = default) =>
-        Task.FromResult<Stream>(new ResumingStream(position => OpenOnceAsync(descriptor, position, cancellationToken), offset, descriptor.Size));
+        Task.FromResult<Stream>(new ResumingStream((position, _) => OpenOnceAsync(descriptor, position, cancellationToken), offset, descriptor.Size, Resuming));
 
     internal Task<IDisposable> EnterTransferAsync(string mediaType, bool isWrite, CancellationToken cancellationToken) =>
         _limiter.EnterAsync(Reference.Domain, mediaType, isWrite, cancellationToken);

@@ -33,6 +33,9 @@ internal sealed record DisplayOptions
     /// <summary>Lines of a window with output (BUILDKIT_TTY_LOG_LINES).</summary>
     public int WindowLines { get; init; } = 6;
 
+    /// <summary>Whether plain output ends with the warnings that came after the last change of their step; the original drops them.</summary>
+    public bool ShowsLateWarnings { get; init; }
+
     /// <summary>Colours of rows.</summary>
     public ProgressColors Colors { get; init; } = ProgressColors.Default;
 

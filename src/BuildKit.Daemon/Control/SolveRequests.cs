@@ -52,10 +52,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
 
         var job = services.Solver.NewJob(request.Ref);
         job.SessionId = request.Session;
-        await using var build = new Build(services, job, Permissions(request), Policies(request))
-        {
-            FrontendInputs = new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal),
-        };
+        await using var build = new Build(services, job, Permissions(request), Policies(request));
         try
         {
             var result = await ResultAsync(build, request, cancellationToken);
@@ -79,17 +76,19 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     {
         IReadOnlyList<CacheImport> imports =
             [.. request.Cache.Imports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
+        var inputs = new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal);
         var hasDefinition = request.Definition is { Def.Count: > 0 };
         if (hasDefinition && request.Frontend.Length > 0)
             throw new InvalidOperationException("cannot solve with both Definition and Frontend specified");
-        if (hasDefinition)
-            return await build.SolveAsync(request.Definition, imports, [], evaluate: false, cancellationToken);
+        // A definition without operations is an empty result; only a request without any waits for its caller to build.
+        if (request.Definition is { } definition && request.Frontend.Length == 0)
+            return await build.SolveAsync(definition, imports, [], evaluate: false, cancellationToken);
         if (request.Frontend.Length > 0)
         {
             return await build.RunFrontendAsync(
-                request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), build.FrontendInputs, imports, [], cancellationToken);
+                request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), inputs, imports, [], cancellationToken);
         }
-        var gateway = new GatewayBuild(build);
+        await using var gateway = new GatewayBuild(build, services) { Inputs = inputs };
         using (gateways.Register(request.Ref, gateway))
             return await gateway.Returned.WaitAsync(cancellationToken);
     }
@@ -170,6 +169,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                     Path = attestation.Path,
                     PredicateType = attestation.PredicateType,
                     Metadata = attestation.Metadata,
+                    Subjects = attestation.Subjects,
                 });
             }
             attestations.Add(key, converted);

@@ -21,8 +21,11 @@ using BuildKit.Worker.Ops.Exec;
 using BuildKit.Worker.Results;
 using BuildKit.Worker.Sessions;
 using BuildKit.Worker.Sources;
+using BuildKit.Worker.Sources.Git;
+using BuildKit.Worker.Sources.Http;
 using BuildKit.Worker.Sources.Images;
 using BuildKit.Worker.Sources.Local;
+using BuildKit.Worker.Sources.OciLayout;
 using Microsoft.Extensions.Logging;
 
 namespace BuildKit.Daemon.Hosting;
@@ -107,8 +110,21 @@ internal sealed class BuildDaemon : IAsyncDisposable
         };
         var slots = new WorkerSlots(config.Worker.MaxParallelism);
         Own(new Disposing(slots));
-        IReadOnlyList<ISource> sources = [new ImageSource(images, storage.Refs), new LocalSource(sessions, storage.Refs, temporary)];
-        var operations = new OperationFactory(environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary);
+        var git = new GitRunner(environment.LogLimits, time);
+        Own(new Disposing(git));
+        var http = new HttpFetcher(sessions);
+        Own(new Disposing(http));
+        IReadOnlyList<ISource> sources =
+        [
+            new ImageSource(images, storage.Refs),
+            new OciLayoutSource(sessions, storage.Refs),
+            new LocalSource(sessions, storage.Refs, temporary),
+            new GitSource(git, sessions, environment.Sessions, storage.Refs, temporary),
+            new HttpSource(http, storage.Refs, temporary),
+        ];
+        var definitions = new DefinitionLoader(platforms[0], cacheMounts);
+        var operations = new OperationFactory(
+            environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary, definitions.SolveBelowAsync);
         var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()));
 
         var diskSize = FileSystemStatistics.Of(config.Root).TotalBytes;
@@ -120,7 +136,8 @@ internal sealed class BuildDaemon : IAsyncDisposable
             Solver = solver,
             Refs = storage.Refs,
             Images = images,
-            CacheMounts = cacheMounts,
+            Exec = environment,
+            Definitions = definitions,
             Sessions = sessions,
             Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time),
             Exporters = new ExporterServices
@@ -136,6 +153,8 @@ internal sealed class BuildDaemon : IAsyncDisposable
             TemporaryDirectory = temporary,
             AllowedEntitlements = config.InsecureEntitlements,
             DockerfileFrontend = config.DockerfileFrontend,
+            Gateway = GatewaySettings.Of(config),
+            Logging = logging,
         };
         _log.LogInformation(
             "found worker \"{Id}\", labels=map[{Labels}], platforms=[{Platforms}]", workerId,

@@ -3,6 +3,7 @@ using BuildKit.RemoteCache.Backends;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Export;
 using BuildKit.RemoteCache.Import;
+using BuildKit.RemoteCache.Transfer;
 using BuildKit.Session.Content;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
@@ -16,6 +17,9 @@ namespace BuildKit.Daemon.Solving;
 public sealed class CacheTransfer(
     CacheBackendRegistry backends, RegistryClient registry, IClientSessions sessions, IRefStore refs, string workerId, TimeProvider time)
 {
+    // Connections to object stores outlive a build: those to the same store are used again.
+    private readonly HttpMessageInvoker _http = StoreConnection.CreateInvoker();
+
     /// <summary>An imported cache, resolved in the background and shown as a step of the build. One that cannot be had
     /// answers nothing; the build goes on.</summary>
     public ICacheManager OpenImport(string type, IReadOnlyDictionary<string, string> attributes, Job job) =>
@@ -36,6 +40,7 @@ public sealed class CacheTransfer(
             ? null
             : new SessionContentStore(new ContentClient((await sessions.GetAsync(sessionId, cancellationToken)).Channel, name)),
         Time = time,
+        Http = _http,
     };
 }
 

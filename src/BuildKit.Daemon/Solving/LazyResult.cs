@@ -1,6 +1,7 @@
 using BuildKit.Protocol.Pb;
 using BuildKit.Solver;
 using BuildKit.Storage.Refs;
+using BuildKit.Worker.Exporters;
 using BuildKit.Worker.Results;
 
 namespace BuildKit.Daemon.Solving;
@@ -101,4 +102,8 @@ public sealed class BuildResult
 }
 
 /// <summary>An attestation a frontend made.</summary>
-public sealed record BuildAttestation(bool IsBundle, LazyResult? Ref, string Path, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata);
+public sealed record BuildAttestation(bool IsBundle, LazyResult? Ref, string Path, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata)
+{
+    /// <summary>What it is about; empty for the result itself.</summary>
+    public IReadOnlyList<ExportSubject> Subjects { get; init; } = [];
+}

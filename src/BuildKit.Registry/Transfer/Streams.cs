@@ -2,33 +2,50 @@ using BuildKit.Registry.Http;
 
 namespace BuildKit.Registry.Transfer;
 
-/// <summary>A stream that is read through another one.</summary>
-internal abstract class ReadThroughStream : Stream
+/// <summary>A stream that is read through another one, asynchronously and forward only.</summary>
+public abstract class ReadThroughStream : Stream
 {
+    /// <inheritdoc/>
     public override bool CanRead => true;
+
+    /// <inheritdoc/>
     public override bool CanSeek => false;
+
+    /// <inheritdoc/>
     public override bool CanWrite => false;
+
+    /// <inheritdoc/>
     public override long Length => throw new NotSupportedException();
 
+    /// <inheritdoc/>
     public override long Position
     {
         get => throw new NotSupportedException();
         set => throw new NotSupportedException();
     }
 
+    /// <inheritdoc/>
     public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default);
 
+    /// <inheritdoc/>
     public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
         ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("blobs of registries are read asynchronously");
+    /// <inheritdoc/>
+    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("blobs from a network are read asynchronously");
 
+    /// <inheritdoc/>
     public override void Flush()
     {
     }
 
+    /// <inheritdoc/>
     public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
+
+    /// <inheritdoc/>
     public override void SetLength(long value) => throw new NotSupportedException();
+
+    /// <inheritdoc/>
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }
 
@@ -76,11 +93,21 @@ internal sealed class SlotStream(Stream body, IDisposable slot) : ReadThroughStr
     }
 }
 
+/// <summary>What a <see cref="ResumingStream"/> takes for a broken connection.</summary>
+/// <param name="IsBroken">Whether reading may go on over a new connection after this error.</param>
+/// <param name="Truncated">The error of a body that ended too early, from its text.</param>
+/// <param name="Pause">Waits before the n-th new connection in a row; null for no wait.</param>
+public sealed record ResumeRules(Func<Exception, bool> IsBroken, Func<string, Exception> Truncated, Func<int, CancellationToken, Task>? Pause = null);
+
 /// <summary>
 /// Reads a blob over as many connections as it takes: after a broken one it goes on at the same byte, and gives up after
-/// three breaks without a byte in between (spec 07 §12.7).
+/// three breaks without a byte in between (spec 07 §12.7). The bytes are not verified.
 /// </summary>
-internal sealed class ResumingStream(Func<long, Task<Stream>> open, long offset, long size) : ReadThroughStream
+/// <param name="open">Opens the blob at an offset; called at the first read. Its own errors are not repeated.</param>
+/// <param name="offset">First byte wanted.</param>
+/// <param name="size">Size of the whole blob in bytes; 0 or less when unknown.</param>
+/// <param name="rules">What counts as broken.</param>
+public sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> open, long offset, long size, ResumeRules rules) : ReadThroughStream
 {
     private const int MostBreaks = 3;
 
@@ -88,12 +115,14 @@ internal sealed class ResumingStream(Func<long, Task<Stream>> open, long offset,
     private long _position = offset;
     private int _breaks;
 
+    /// <summary>Offset of the next byte in the blob.</summary>
     public override long Position
     {
         get => _position;
         set => throw new NotSupportedException();
     }
 
+    /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         if (buffer.IsEmpty || (size > 0 && _position >= size && _body is null))
@@ -102,23 +131,26 @@ internal sealed class ResumingStream(Func<long, Task<Stream>> open, long offset,
         {
             try
             {
-                _body ??= await open(_position);
+                _body ??= await open(_position, cancellationToken);
                 var count = await _body.ReadAsync(buffer, cancellationToken);
                 if (count == 0 && _position < size)
-                    throw new RegistryTransportException($"unexpected EOF at byte {_position} of {size}", isTransient: true);
+                    throw rules.Truncated($"unexpected EOF at byte {_position} of {size}");
                 if (count > 0)
                     _breaks = 0;
                 _position += count;
                 return count;
             }
-            catch (RegistryTransportException e) when (e.IsTransient && _body is not null && ++_breaks <= MostBreaks)
+            catch (Exception e) when (_body is not null && rules.IsBroken(e) && ++_breaks <= MostBreaks)
             {
                 await _body.DisposeAsync();
                 _body = null;
             }
+            if (rules.Pause is not null)
+                await rules.Pause(_breaks, cancellationToken);
         }
     }
 
+    /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         if (disposing)

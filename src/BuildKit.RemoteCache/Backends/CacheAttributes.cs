@@ -1,5 +1,7 @@
 using System.Globalization;
+using BuildKit.CommandLine;
 using BuildKit.Oci;
+using BuildKit.RemoteCache.Transfer;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 
@@ -57,6 +59,17 @@ public static class CacheAttributes
     /// <exception cref="FormatException">It is missing; <paramref name="error"/> is the text.</exception>
     public static string Required(IReadOnlyDictionary<string, string> attributes, string name, string error) =>
         attributes.TryGetValue(name, out var value) && value.Length > 0 ? value : throw new FormatException(error);
+
+    /// <summary>How long a store may be silent before a connection counts as broken; one minute when it is not given.</summary>
+    /// <exception cref="FormatException">It is no duration above zero.</exception>
+    public static TimeSpan Timeout(IReadOnlyDictionary<string, string> attributes, string type)
+    {
+        if (!attributes.TryGetValue("timeout", out var text))
+            return TransferPolicy.Default.Silence;
+        if (!GoDuration.TryParse(text, out var timeout))
+            throw new FormatException($"failed to parse timeout for {type} cache: time: invalid duration {GoSyntax.Quote(text)}");
+        return timeout > TimeSpan.Zero ? timeout : throw new FormatException($"failed to parse timeout for {type} cache: {text} is not above zero");
+    }
 
     private static string InvalidBool(string text) => $"strconv.ParseBool: parsing {GoSyntax.Quote(text)}: invalid syntax";
 }

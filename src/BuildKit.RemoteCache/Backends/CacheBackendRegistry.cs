@@ -1,6 +1,8 @@
+using BuildKit.RemoteCache.Backends.AzureBlob;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Backends.Local;
 using BuildKit.RemoteCache.Backends.Registry;
+using BuildKit.RemoteCache.Backends.S3;
 
 namespace BuildKit.RemoteCache.Backends;
 
@@ -18,7 +20,7 @@ public sealed class CacheBackendRegistry
     private readonly Dictionary<string, CacheExportFactory> _exports = new(StringComparer.Ordinal);
     private readonly Dictionary<string, CacheImportFactory> _imports = new(StringComparer.Ordinal);
 
-    /// <summary>A registry with <c>registry</c>, <c>local</c> and <c>inline</c> (export only).</summary>
+    /// <summary>A registry with <c>registry</c>, <c>local</c>, <c>s3</c>, <c>azblob</c> and <c>inline</c> (export only).</summary>
     public static CacheBackendRegistry WithBuiltIns()
     {
         var registry = new CacheBackendRegistry();
@@ -26,6 +28,10 @@ public sealed class CacheBackendRegistry
         registry.AddImport("registry", RegistryCache.CreateImportAsync);
         registry.AddExport("local", LocalCache.CreateExportAsync);
         registry.AddImport("local", LocalCache.CreateImportAsync);
+        registry.AddExport("s3", S3Cache.CreateExportAsync);
+        registry.AddImport("s3", S3Cache.CreateImportAsync);
+        registry.AddExport("azblob", AzureBlobCache.CreateExportAsync);
+        registry.AddImport("azblob", AzureBlobCache.CreateImportAsync);
         registry.AddExport("inline", (_, _, _) => Task.FromResult<ICacheExportBackend>(new InlineCacheExport()));
         return registry;
     }

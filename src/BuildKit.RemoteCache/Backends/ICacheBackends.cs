@@ -2,6 +2,7 @@ using BuildKit.Oci;
 using BuildKit.Registry;
 using BuildKit.Registry.Auth;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Transfer;
 using BuildKit.Session.Content;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
@@ -77,10 +78,34 @@ public sealed record CacheBackendContext
 
     /// <summary>Clock of progress records and retries.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
+
+    /// <summary>Connections to object stores and to services that give credentials for them; shared by all builds.</summary>
+    public HttpMessageInvoker Http { get; init; } = StoreConnection.CreateInvoker();
+
+    /// <summary>Variables of the daemon's environment; null for one that is not set.</summary>
+    public Func<string, string?> Environment { get; init; } = System.Environment.GetEnvironmentVariable;
 }
 
 /// <summary>A cache export or import cannot be used as configured, or failed; the message is what clients show.</summary>
-public sealed class RemoteCacheException(string message, Exception? inner = null) : Exception(message, inner);
+public sealed class RemoteCacheException(string message, Exception? inner = null) : Exception(message, inner)
+{
+    /// <summary>The message says what was being done; nothing is put around it.</summary>
+    internal bool IsComplete { get; init; }
+
+    /// <summary>Runs a part of an export; its errors say what was being done: <c>WHAT: CAUSE</c>.</summary>
+    internal static async Task<bool> WrapAsync(string what, Func<Task> part)
+    {
+        try
+        {
+            await part().ConfigureAwait(false);
+            return true;
+        }
+        catch (Exception e) when (e is not (OperationCanceledException or RemoteCacheException { IsComplete: true }))
+        {
+            throw new RemoteCacheException($"{what}: {e.Message}", e);
+        }
+    }
+}
 
 /// <summary>Reports the parts of an export or import.</summary>
 public sealed class CacheProgress(IProgressWriter writer, TimeProvider time)
@@ -107,6 +132,21 @@ public sealed class CacheProgress(IProgressWriter writer, TimeProvider time)
         }
     }
 
+    /// <summary>Runs a part that moves so many bytes; it reports those moved so far.</summary>
+    public async Task<T> RunAsync<T>(string name, long total, Func<IProgress<long>, Task<T>> part)
+    {
+        var bytes = new Bytes(this, name, total, time.GetUtcNow());
+        bytes.Write(0, completed: null);
+        try
+        {
+            return await part(bytes).ConfigureAwait(false);
+        }
+        finally
+        {
+            bytes.Write(bytes.Current, time.GetUtcNow());
+        }
+    }
+
     /// <summary>Reports something that is over at once.</summary>
     public void Note(string name)
     {
@@ -116,4 +156,32 @@ public sealed class CacheProgress(IProgressWriter writer, TimeProvider time)
 
     /// <summary>Writes to the vertex' log.</summary>
     public void Log(string text) => writer.Write(new ProgressLog(default, 2, System.Text.Encoding.UTF8.GetBytes(text), time.GetUtcNow()));
+
+    /// <summary>Bytes moved so far, reported a few times a second.</summary>
+    private sealed class Bytes(CacheProgress progress, string name, long total, DateTimeOffset started) : IProgress<long>
+    {
+        private static readonly TimeSpan Often = TimeSpan.FromMilliseconds(150);
+
+        private readonly Lock _gate = new();
+        private readonly DateTimeOffset _started = started;
+        private DateTimeOffset _reported = started;
+
+        public long Current { get; private set; }
+
+        public void Report(long value)
+        {
+            var now = progress.Time.GetUtcNow();
+            lock (_gate)
+            {
+                Current = value;
+                if (now - _reported < Often)
+                    return;
+                _reported = now;
+            }
+            Write(value, completed: null);
+        }
+
+        public void Write(long current, DateTimeOffset? completed) =>
+            progress.Writer.Write(new ProgressStatus(name, default, "", current, total, completed ?? progress.Time.GetUtcNow(), _started, completed));
+    }
 }

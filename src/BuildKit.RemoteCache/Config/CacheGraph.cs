@@ -84,17 +84,38 @@ public static class CacheGraph
         return order.ConvertAll(node => copies[node]);
     }
 
-    /// <summary>A record with an input nothing leads to can never be found.</summary>
+    /// <summary>A record with an input nothing leads to can never be found, and neither can those only it leads to.</summary>
     private static void DropUnreachable(List<CacheNode> nodes)
     {
-        while (true)
+        var users = new Dictionary<CacheNode, List<CacheNode>>(ReferenceEqualityComparer.Instance);
+        foreach (var node in nodes)
         {
-            var dropped = nodes.Where(n => n.Inputs.Exists(links => links.Count == 0)).ToHashSet();
-            if (dropped.Count == 0)
-                return;
-            nodes.RemoveAll(dropped.Contains);
-            foreach (var links in nodes.SelectMany(n => n.Inputs))
-                links.RemoveWhere(link => dropped.Contains(link.Source));
+            foreach (var link in node.Inputs.SelectMany(links => links))
+            {
+                if (!users.TryGetValue(link.Source, out var list))
+                    users[link.Source] = list = [];
+                list.Add(node);
+            }
+        }
+        var dropped = new HashSet<CacheNode>(ReferenceEqualityComparer.Instance);
+        var pending = new Queue<CacheNode>();
+        foreach (var node in nodes)
+            DropIfUnreachable(node);
+        while (pending.TryDequeue(out var gone))
+        {
+            foreach (var user in users.GetValueOrDefault(gone) ?? [])
+            {
+                foreach (var links in user.Inputs)
+                    links.RemoveWhere(link => link.Source == gone);
+                DropIfUnreachable(user);
+            }
+        }
+        nodes.RemoveAll(dropped.Contains);
+
+        void DropIfUnreachable(CacheNode node)
+        {
+            if (node.Inputs.Exists(links => links.Count == 0) && dropped.Add(node))
+                pending.Enqueue(node);
         }
     }
 
@@ -152,20 +173,41 @@ public static class CacheGraph
         foreach (var node in nodes.OrderBy(n => n.Digest).ToList())
             Visit(node);
 
-        void Visit(CacheNode node)
+        // Depth first, and not by recursion: the graph may be deeper than a thread's stack.
+        void Visit(CacheNode start)
         {
-            if (!done.Add(node))
-                return;
-            path.Add(node);
+            var open = new Stack<(CacheNode Node, IEnumerator<CacheNode> Below)>();
+            Enter(start);
+            while (open.TryPeek(out var top))
+            {
+                if (top.Below.MoveNext())
+                {
+                    Enter(top.Below.Current);
+                    continue;
+                }
+                open.Pop();
+                path.Remove(top.Node);
+                if (top.Node.Inputs.Exists(links => links.Count == 0))
+                    top.Node.Inputs.Clear();
+            }
+
+            void Enter(CacheNode node)
+            {
+                if (!done.Add(node))
+                    return;
+                path.Add(node);
+                open.Push((node, Below(node).GetEnumerator()));
+            }
+        }
+
+        IEnumerable<CacheNode> Below(CacheNode node)
+        {
             foreach (var links in node.Inputs)
             {
                 links.RemoveWhere(link => path.Contains(link.Source));
                 foreach (var link in links.OrderBy(l => l.Source.Digest).ThenBy(l => l.Selector))
-                    Visit(link.Source);
+                    yield return link.Source;
             }
-            path.Remove(node);
-            if (node.Inputs.Exists(links => links.Count == 0))
-                node.Inputs.Clear();
         }
     }
 }

@@ -82,19 +82,36 @@ public static class CacheMarshaller
         return true;
     }
 
-    /// <summary>A hash of a record and everything below it, so that records of equal digest have an order.</summary>
-    private static string ShapeOf(CacheNode node, Dictionary<CacheNode, string> shapes)
+    /// <summary>A hash of a record and everything below it, so that records of equal digest have an order. Not by recursion:
+    /// the graph, which has no loops, may be deeper than a thread's stack.</summary>
+    private static string ShapeOf(CacheNode top, Dictionary<CacheNode, string> shapes)
     {
-        if (shapes.TryGetValue(node, out var known))
-            return known;
-        var text = new StringBuilder(node.Digest.ToString());
-        foreach (var links in node.Inputs)
+        var pending = new Stack<CacheNode>([top]);
+        while (pending.TryPeek(out var node))
         {
-            text.Append('\n');
-            foreach (var line in links.Select(l => ShapeOf(l.Source, shapes) + " " + l.Selector).Order(StringComparer.Ordinal))
-                text.Append(line).Append('\t');
+            var waits = false;
+            foreach (var link in node.Inputs.SelectMany(links => links))
+            {
+                if (shapes.ContainsKey(link.Source))
+                    continue;
+                pending.Push(link.Source);
+                waits = true;
+            }
+            if (waits)
+                continue;
+            pending.Pop();
+            if (shapes.ContainsKey(node))
+                continue;
+            var text = new StringBuilder(node.Digest.ToString());
+            foreach (var links in node.Inputs)
+            {
+                text.Append('\n');
+                foreach (var line in links.Select(l => shapes[l.Source] + " " + l.Selector).Order(StringComparer.Ordinal))
+                    text.Append(line).Append('\t');
+            }
+            shapes[node] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
         }
-        return shapes[node] = Convert.ToHexStringLower(SHA256.HashData(Encoding.UTF8.GetBytes(text.ToString())));
+        return shapes[top];
     }
 
     /// <summary>A layer on the layers below it; equal chains are one object.</summary>

@@ -16,34 +16,57 @@ public static class CacheParser
         var nodes = new CacheNode?[config.Records.Count];
         var inProgress = new bool[config.Records.Count];
         List<CacheNode> order = [];
+        // Not by recursion: whoever wrote the document decides how deep it is.
+        var pending = new Stack<int>();
         for (var i = 0; i < config.Records.Count; i++)
-            Read(i);
+        {
+            pending.Push(i);
+            while (pending.TryPeek(out var index))
+            {
+                if (nodes[index] is not null)
+                {
+                    pending.Pop();
+                    continue;
+                }
+                if (inProgress[index])
+                {
+                    pending.Pop();
+                    nodes[index] = Make(config.Records[index]);
+                    order.Add(nodes[index]!);
+                    continue;
+                }
+                inProgress[index] = true;
+                foreach (var link in config.Records[index].Inputs.SelectMany(links => links).Reverse())
+                    Want(link.Link);
+            }
+        }
         return order;
 
-        CacheNode Read(int index)
+        void Want(int index)
         {
             if (index < 0 || index >= config.Records.Count)
                 throw new FormatException($"invalid record ID: {index}");
-            if (nodes[index] is { } known)
-                return known;
+            if (nodes[index] is not null)
+                return;
             if (inProgress[index])
                 throw new FormatException("invalid looping record");
-            inProgress[index] = true;
-            var record = config.Records[index];
+            pending.Push(index);
+        }
+
+        CacheNode Make(CacheConfigRecord record)
+        {
             var node = new CacheNode(record.Digest);
             for (var input = 0; input < record.Inputs.Count; input++)
             {
                 while (node.Inputs.Count <= input)
                     node.Inputs.Add([]);
                 foreach (var link in record.Inputs[input])
-                    node.LinkFrom(Read(link.Link), input, link.Selector.Length == 0 ? default : Digest.Unchecked(link.Selector));
+                    node.LinkFrom(nodes[link.Link]!, input, link.Selector.Length == 0 ? default : Digest.Unchecked(link.Selector));
             }
             foreach (var result in record.Results)
                 AddResult(node, ChainOf(config, result.Layer), result.CreatedAt);
             foreach (var chain in record.Chains)
                 AddResult(node, chain.Layers.Select(l => LayerAt(config, l).Blob).ToList(), chain.CreatedAt);
-            nodes[index] = node;
-            order.Add(node);
             return node;
         }
 

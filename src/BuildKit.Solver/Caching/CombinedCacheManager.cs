@@ -36,7 +36,14 @@ public sealed class CombinedCacheManager : ICacheManager
             if (!manager.IsReady)
                 continue;
             foreach (var key in await manager.QueryAsync(dependencyKeys, input, operation, output, cancellationToken).ConfigureAwait(false))
-                byId.TryAdd(key.Id, key);
+            {
+                if (byId.TryAdd(key.Id, key))
+                    continue;
+                // A key without inputs has the same id everywhere. One manager may know it only by its links; the result may
+                // be in another.
+                foreach (var (other, id) in key.Ids)
+                    byId[key.Id].RememberId(other, id);
+            }
         }
         return [.. byId.Values];
     }

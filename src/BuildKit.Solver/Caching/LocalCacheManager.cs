@@ -74,7 +74,7 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
             await chains.LoadWithParentsAsync(context, stored, cancellationToken).ConfigureAwait(false), StringComparer.Ordinal);
         List<(CacheKey, LoadedResult)> loaded = [];
         if (byKey.ContainsKey(IdOf(record.Key)))
-            Collect(record.Key, new HashSet<string>(StringComparer.Ordinal));
+            Collect(record.Key);
         foreach (var (_, unused) in byKey)
         {
             if (unused.Result is not null)
@@ -82,17 +82,19 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
         }
         return loaded;
 
-        void Collect(CacheKey key, HashSet<string> visited)
+        void Collect(CacheKey start)
         {
-            var keyId = IdOf(key);
-            if (!visited.Add(keyId))
-                return;
-            if (byKey.Remove(keyId, out var result))
-                loaded.Add((key, result));
-            foreach (var dependency in key.Dependencies)
+            var visited = new HashSet<string>(StringComparer.Ordinal);
+            var pending = new Stack<CacheKey>([start]);
+            while (pending.TryPop(out var key))
             {
-                foreach (var below in dependency)
-                    Collect(below.Key, visited);
+                var keyId = IdOf(key);
+                if (!visited.Add(keyId))
+                    continue;
+                if (byKey.Remove(keyId, out var result))
+                    loaded.Add((key, result));
+                foreach (var below in key.Dependencies.SelectMany(dependency => dependency).Reverse())
+                    pending.Push(below.Key);
             }
         }
     }
@@ -129,12 +131,28 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
             return known;
         lock (_gate)
         {
-            if (key.TryGetId(this, out known))
-                return known;
-            var found = key.Dependencies.Count == 0
-                ? CacheKey.RecordDigest(key.Digest, key.Output).ToString()
-                : FindByDependencies(key) ?? RandomId.New();
-            return key.RememberId(this, found);
+            // Keys below first, and not by recursion: a chain of keys may be deeper than a thread's stack.
+            var pending = new Stack<CacheKey>([key]);
+            while (pending.TryPeek(out var next))
+            {
+                if (next.TryGetId(this, out _))
+                {
+                    pending.Pop();
+                    continue;
+                }
+                CacheKey? unknown = null;
+                var found = next.Dependencies.Count == 0
+                    ? CacheKey.RecordDigest(next.Digest, next.Output).ToString()
+                    : FindByDependencies(next, out unknown);
+                if (found is null && unknown is not null)
+                {
+                    pending.Push(unknown);
+                    continue;
+                }
+                next.RememberId(this, found ?? RandomId.New());
+                pending.Pop();
+            }
+            return key.TryGetId(this, out known) ? known : throw new InvalidOperationException($"key {key.Digest} has no id");
         }
     }
 
@@ -172,14 +190,22 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
         }
     }
 
-    private string? FindByDependencies(CacheKey key)
+    /// <summary>The id of a key by the links that lead to it; null when there is none, or when the id of a key below,
+    /// <paramref name="unknown"/>, has to be found before.</summary>
+    private string? FindByDependencies(CacheKey key, out CacheKey? unknown)
     {
+        unknown = null;
         HashSet<string>? candidates = null;
         for (var input = 0; input < key.Dependencies.Count; input++)
         {
             foreach (var dependency in key.Dependencies[input])
             {
-                var targets = keys.GetLinks(IdOf(dependency.Key), new CacheLink(input, key.Output, key.Digest, dependency.Selector));
+                if (!dependency.Key.TryGetId(this, out var source))
+                {
+                    unknown = dependency.Key;
+                    return null;
+                }
+                var targets = keys.GetLinks(source, new CacheLink(input, key.Output, key.Digest, dependency.Selector));
                 if (candidates is null || input == 0)
                     (candidates ??= new HashSet<string>(StringComparer.Ordinal)).UnionWith(targets);
                 else
@@ -191,21 +217,32 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
         return candidates?.Min(StringComparer.Ordinal);
     }
 
-    private void PersistLinks(CacheKey key)
+    /// <summary>Stores the links that lead to a key, those of the keys below it first, as far down as they are new.</summary>
+    private void PersistLinks(CacheKey top)
     {
-        var target = IdOf(key);
-        for (var input = 0; input < key.Dependencies.Count; input++)
+        List<(string Source, CacheLink Link, string Target)> missing = [];
+        var visited = new HashSet<CacheKey>(ReferenceEqualityComparer.Instance);
+        var pending = new Stack<CacheKey>([top]);
+        while (pending.TryPop(out var key))
         {
-            foreach (var dependency in key.Dependencies[input])
+            if (!visited.Add(key))
+                continue;
+            var target = IdOf(key);
+            for (var input = 0; input < key.Dependencies.Count; input++)
             {
-                var link = new CacheLink(input, key.Output, key.Digest, dependency.Selector);
-                var source = IdOf(dependency.Key);
-                if (source == target || keys.HasLink(source, link, target))
-                    continue;
-                PersistLinks(dependency.Key);
-                keys.AddLink(source, link, target);
+                foreach (var dependency in key.Dependencies[input])
+                {
+                    var link = new CacheLink(input, key.Output, key.Digest, dependency.Selector);
+                    var source = IdOf(dependency.Key);
+                    if (source == target || keys.HasLink(source, link, target))
+                        continue;
+                    missing.Add((source, link, target));
+                    pending.Push(dependency.Key);
+                }
             }
         }
+        for (var i = missing.Count - 1; i >= 0; i--)
+            keys.AddLink(missing[i].Source, missing[i].Link, missing[i].Target);
     }
 }
 

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace BuildKit.Solver;
 
 /// <summary>Exports one key, its result and everything below it (spec 03 §12).</summary>
@@ -18,6 +20,7 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
         if (target.TryGetVisited(this, out var visited))
             return visited;
         target.Visit(this, []);
+        await MoreStackAsync();
 
         var digest = CacheKey.RecordDigest(key.Digest, key.Output);
         List<ICacheExporterRecord> records = [target.Add(digest)];
@@ -50,7 +53,7 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
         if (!options.IgnoreBacklinks)
         {
             foreach (var (manager, id) in key.Ids)
-                AddBacklinks(target, own, manager, id);
+                await AddBacklinksAsync(target, own, manager, id).ConfigureAwait(false);
         }
         if (record?.Manager is LocalCacheManager stored && key.Dependencies.Count == 0)
         {
@@ -107,20 +110,21 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
     }
 
     /// <summary>Adds the other ways earlier builds found to the same key.</summary>
-    private static void AddBacklinks(ICacheExporterTarget target, ICacheExporterRecord start, LocalCacheManager manager, string id)
+    private static async ValueTask AddBacklinksAsync(ICacheExporterTarget target, ICacheExporterRecord start, LocalCacheManager manager, string id)
     {
         var done = new Dictionary<string, ICacheExporterRecord?>(StringComparer.Ordinal) { [id] = start };
-        Add(id, start);
+        await AddAsync(id, start).ConfigureAwait(false);
 
-        ICacheExporterRecord Add(string keyId, ICacheExporterRecord? record)
+        async ValueTask<ICacheExporterRecord> AddAsync(string keyId, ICacheExporterRecord? record)
         {
+            await MoreStackAsync();
             done[keyId] = record;
             foreach (var (source, link) in manager.GetBacklinks(keyId))
             {
                 record ??= target.Add(link.Digest);
                 done[keyId] = record;
                 if (!done.TryGetValue(source, out var below))
-                    below = Add(source, null);
+                    below = await AddAsync(source, null).ConfigureAwait(false);
                 if (below is not null)
                     record.LinkFrom(below, link.Input, link.Selector);
             }
@@ -128,6 +132,14 @@ internal sealed class KeyExporter(CacheKey key) : ICacheExporter
             done[keyId] = record;
             return record;
         }
+    }
+
+    /// <summary>Goes on with another thread's stack when this one's comes to its end: keys may be linked deeper than a stack
+    /// is.</summary>
+    private static async ValueTask MoreStackAsync()
+    {
+        if (!RuntimeHelpers.TryEnsureSufficientExecutionStack())
+            await Task.Yield();
     }
 }
 

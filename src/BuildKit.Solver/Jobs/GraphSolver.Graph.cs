@@ -46,16 +46,23 @@ public sealed partial class GraphSolver
             if (!source.IsActive || !target.IsActive)
                 return false;
             source.MergedInto.Add(target);
-            Inherit(target, source.Jobs, source.Parents, []);
+            Inherit(target, source.Jobs, source.Parents);
             source.Progress.Follow(target.Progress);
             return true;
         }
     }
 
-    internal IEnumerable<string> SessionIdsOf(VertexState state)
+    internal IEnumerable<string> SessionIdsOf(VertexState state) =>
+        JobsOf(state).Select(job => job.SessionId).Where(id => id.Length > 0).Distinct(StringComparer.Ordinal).ToList();
+
+    internal IReadOnlyList<object> ValuesOf(VertexState state, string key) =>
+        JobsOf(state).Select(job => job.Values.GetValueOrDefault(key)).OfType<object>().ToList();
+
+    /// <summary>The builds that wait for a state: its own, then those of its parents, each once.</summary>
+    private List<Job> JobsOf(VertexState state)
     {
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        List<string> ids = [];
+        var jobs = new HashSet<Job>();
+        List<Job> ordered = [];
         lock (_gate)
         {
             var visited = new HashSet<VertexState>();
@@ -65,16 +72,12 @@ public sealed partial class GraphSolver
             {
                 if (!visited.Add(s))
                     return;
-                foreach (var job in s.Jobs)
-                {
-                    if (job.SessionId.Length > 0 && seen.Add(job.SessionId))
-                        ids.Add(job.SessionId);
-                }
+                ordered.AddRange(s.Jobs.Where(jobs.Add));
                 foreach (var parent in s.Parents)
                     Collect(parent);
             }
         }
-        return ids;
+        return ordered;
     }
 
     /// <summary>A state and those of its inputs, depth first, each original digest once.</summary>
@@ -82,21 +85,23 @@ public sealed partial class GraphSolver
     {
         List<VertexState> states = [];
         var visited = new HashSet<Digest>();
+        // Not by recursion: a graph may be deeper than a thread's stack.
+        var pending = new Stack<VertexState>([start]);
         lock (_gate)
-            Walk(start);
-        return states;
-
-        void Walk(VertexState state)
         {
-            if (!visited.Add(state.OriginalDigest))
-                return;
-            states.Add(state);
-            foreach (var input in state.Vertex.Inputs)
+            while (pending.TryPop(out var state))
             {
-                if (_active.TryGetValue(input.Vertex.Digest, out var below))
-                    Walk(below);
+                if (!visited.Add(state.OriginalDigest))
+                    continue;
+                states.Add(state);
+                for (var i = state.Vertex.Inputs.Count - 1; i >= 0; i--)
+                {
+                    if (_active.TryGetValue(state.Vertex.Inputs[i].Vertex.Digest, out var below))
+                        pending.Push(below);
+                }
             }
         }
+        return states;
     }
 
     /// <summary>Operations resolved so far for a graph, for provenance.</summary>
@@ -118,13 +123,33 @@ public sealed partial class GraphSolver
 
     private static Digest IgnoreCacheDigest(Digest digest) => Digest.Sha256($"{digest}-ignorecache");
 
-    /// <summary>Makes a graph active, inputs first; its vertices under their effective digests.</summary>
-    private Vertex Load(Vertex vertex, Job? job, VertexState? parent, Dictionary<Vertex, Vertex> done)
+    /// <summary>Makes a graph active, inputs first; its vertices under their effective digests. Not by recursion: a graph may
+    /// be deeper than a thread's stack.</summary>
+    private Vertex Load(Vertex top, Job? job, VertexState? parent)
     {
-        if (done.TryGetValue(vertex, out var known))
-            return known;
-        var inputs = vertex.Inputs.Select(input => input with { Vertex = Load(input.Vertex, job, parent, done) }).ToList();
+        var loaded = new Dictionary<Vertex, Vertex>(ReferenceEqualityComparer.Instance);
+        var pending = new Stack<Vertex>([top]);
+        while (pending.TryPeek(out var vertex))
+        {
+            var waits = false;
+            for (var i = vertex.Inputs.Count - 1; i >= 0; i--)
+            {
+                if (loaded.ContainsKey(vertex.Inputs[i].Vertex))
+                    continue;
+                pending.Push(vertex.Inputs[i].Vertex);
+                waits = true;
+            }
+            if (waits)
+                continue;
+            pending.Pop();
+            if (!loaded.ContainsKey(vertex))
+                loaded[vertex] = Load(vertex, [.. vertex.Inputs.Select(input => input with { Vertex = loaded[input.Vertex] })], job, parent);
+        }
+        return loaded[top];
+    }
 
+    private Vertex Load(Vertex vertex, IReadOnlyList<Edge> inputs, Job? job, VertexState? parent)
+    {
         var ignoring = IgnoreCacheDigest(vertex.Digest);
         if (!_active.TryGetValue(ignoring, out var state) && _active.TryGetValue(vertex.Digest, out state)
             && !state.Vertex.Options.IgnoreCache && vertex.Options.IgnoreCache)
@@ -140,15 +165,14 @@ public sealed partial class GraphSolver
         // An active vertex may have been loaded with inputs that run anew, or do not, unlike the ones just loaded.
         var inputsDiffer = !state.Vertex.Inputs.Select(i => i.Vertex.Digest).SequenceEqual(inputs.Select(i => i.Vertex.Digest));
         if (job is not null)
-            Inherit(state, [job], [], [], inputsDiffer);
+            Inherit(state, [job], [], inputsDiffer);
         if (parent is not null)
         {
-            Inherit(state, [], [parent], [], inputsDiffer);
+            Inherit(state, [], [parent], inputsDiffer);
             foreach (var cache in parent.ExtraCaches)
                 state.AddCache(cache);
         }
         ConnectProgress(state, job, parent);
-        done[vertex] = state.Vertex;
         return state.Vertex;
     }
 
@@ -161,29 +185,33 @@ public sealed partial class GraphSolver
     }
 
     /// <summary>Adds builds and parents to a state, to those its edges were merged into and, for those, to all inputs.</summary>
-    private void Inherit(
-        VertexState state, IEnumerable<Job> jobs, IEnumerable<VertexState> parents, HashSet<VertexState> visited, bool inputsToo = true)
+    private void Inherit(VertexState start, IEnumerable<Job> jobs, IEnumerable<VertexState> parents, bool inputsToo = true)
     {
-        if (!state.IsActive || !visited.Add(state))
-            return;
         List<Job> jobList = [.. jobs];
         List<VertexState> parentList = [.. parents];
-        state.Jobs.UnionWith(jobList);
-        foreach (var parent in parentList)
+        var visited = new HashSet<VertexState>();
+        var pending = new Stack<VertexState>([start]);
+        while (pending.TryPop(out var state))
         {
-            if (parent == state)
+            if (!state.IsActive || !visited.Add(state))
                 continue;
-            state.Parents.Add(parent);
-            parent.Children.Add(state);
-        }
-        foreach (var target in state.MergedInto)
-            Inherit(target, jobList, parentList, visited);
-        if (!inputsToo)
-            return;
-        foreach (var input in state.Vertex.Inputs)
-        {
-            if (_active.TryGetValue(input.Vertex.Digest, out var below))
-                Inherit(below, jobList, parentList, visited);
+            state.Jobs.UnionWith(jobList);
+            foreach (var parent in parentList)
+            {
+                if (parent == state)
+                    continue;
+                state.Parents.Add(parent);
+                parent.Children.Add(state);
+            }
+            foreach (var target in state.MergedInto)
+                pending.Push(target);
+            if (!inputsToo && state == start)
+                continue;
+            foreach (var input in state.Vertex.Inputs)
+            {
+                if (_active.TryGetValue(input.Vertex.Digest, out var below))
+                    pending.Push(below);
+            }
         }
     }
 

@@ -122,7 +122,7 @@ public sealed partial class GraphSolver(
     {
         Vertex loaded;
         lock (_gate)
-            loaded = Load(edge.Vertex, job, null, new Dictionary<Vertex, Vertex>(ReferenceEqualityComparer.Instance));
+            loaded = Load(edge.Vertex, job, null);
         return await Scheduler.BuildAsync(edge with { Vertex = loaded }, cancellationToken).ConfigureAwait(false);
     }
 
@@ -133,7 +133,7 @@ public sealed partial class GraphSolver(
         {
             if (!parent.IsActive)
                 throw new InvalidOperationException($"inactive parent {parent.Digest}");
-            loaded = Load(edge.Vertex, null, parent, new Dictionary<Vertex, Vertex>(ReferenceEqualityComparer.Instance));
+            loaded = Load(edge.Vertex, null, parent);
         }
         return await Scheduler.BuildAsync(edge with { Vertex = loaded }, cancellationToken).ConfigureAwait(false);
     }

@@ -15,6 +15,9 @@ public interface ISubBuilder
 {
     /// <summary>Builds an edge below the running vertex; its key is remembered for cache export.</summary>
     Task<CachedResult> BuildAsync(Edge edge, CancellationToken cancellationToken);
+
+    /// <summary>What the builds that wait for the running vertex keep under a key (<see cref="Job.Values"/>).</summary>
+    IReadOnlyList<object> GetValues(string key);
 }
 
 /// <summary>

@@ -114,6 +114,10 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
                 foreach (var output in outputs)
                     state.DisposeLater(output);
             }
+            else if (_executed is { Error: { } error })
+            {
+                ReleaseHeld(error);
+            }
         }
     }
 
@@ -220,11 +224,31 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
             if (started)
                 state.ReportCompleted(cached: false, Text(e, cancellationToken));
             if (cancellationToken.IsCancellationRequested)
+            {
+                ReleaseHeld(e);
                 throw;
+            }
             var wrapped = Wrap(e);
             lock (_gate)
+            {
                 _executed = new Answer<IReadOnlyList<IResult?>>([], wrapped);
+                if (_released)
+                    ReleaseHeld(wrapped);
+            }
             throw wrapped;
+        }
+    }
+
+    /// <summary>An error of a vertex further down is released with that vertex.</summary>
+    private void ReleaseHeld(Exception error)
+    {
+        for (var e = error; e is not null && !(e is VertexException other && other.Vertex != state.OriginalDigest); e = e.InnerException)
+        {
+            if (e is IResultHolder holder)
+            {
+                foreach (var result in holder.HeldResults)
+                    state.DisposeLater(result);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ using BuildKit.Worker.FileOps;
 
 namespace BuildKit.IntegrationTests.FileOps;
 
-/// <summary>Copies of so many files that they are shared out among threads.</summary>
+/// <summary>Copies of many files of all kinds.</summary>
 public sealed class LargeCopyTests : IDisposable
 {
     private const int Folders = 30;

@@ -97,6 +97,7 @@ public sealed class DockerRegistry : IAsyncDisposable
               filesystem: {"{"}rootdirectory: {StoragePath}{"}"}
               delete: {"{"}enabled: true{"}"}
             http: {"{"}addr: "{Host}"{"}"}
+            validation: {"{"}manifests: {"{"}urls: {"{"}allow: ["^http://127"]{"}"}{"}"}{"}"}
 
             """);
         if (auth == DockerRegistryAuth.Basic)
@@ -200,7 +201,8 @@ public sealed class DockerRegistry : IAsyncDisposable
 
     private static string Url(byte[] bytes) => Convert.ToBase64String(bytes).TrimEnd('=').Replace('+', '-').Replace('/', '_');
 
-    private static int FreePort()
+    /// <summary>A port nobody listens on.</summary>
+    internal static int FreePort()
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();

@@ -16,6 +16,13 @@ public sealed class RequiresTheoryAttribute : TheoryAttribute
     public RequiresTheoryAttribute(params string[] needs) => Skip = Requirement.Missing(needs);
 }
 
+/// <summary>As <see cref="RequiresFactAttribute"/>, for the cases of a golden set.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class RequiresGoldenTheoryAttribute : GoldenTheoryAttribute
+{
+    public RequiresGoldenTheoryAttribute(params string[] needs) => Skip = Requirement.Missing(needs);
+}
+
 internal static class Requirement
 {
     /// <summary>Why a test cannot run here, or null.</summary>
@@ -29,10 +36,13 @@ internal static class Requirement
         return null;
     }
 
+    // Where build/stores.sh puts what comes from npm.
+    private static readonly string Stores = Path.GetFullPath(Path.Combine(Golden.Root, "..", "..", "artifacts", "stores", "node_modules", ".bin"));
+
     /// <summary>Full path of a program, or null.</summary>
     public static string? Locate(string program) => program is "buildkitd" or "buildctl"
         ? (File.Exists(Path.Combine(Programs.BinDirectory, program)) ? Path.Combine(Programs.BinDirectory, program) : null)
-        : ((Environment.GetEnvironmentVariable("PATH") ?? "") + ":/usr/sbin:/sbin").Split(':', StringSplitOptions.RemoveEmptyEntries)
+        : (Stores + ":" + (Environment.GetEnvironmentVariable("PATH") ?? "") + ":/usr/sbin:/sbin").Split(':', StringSplitOptions.RemoveEmptyEntries)
             .Select(directory => Path.Combine(directory, program))
             .FirstOrDefault(File.Exists);
 }

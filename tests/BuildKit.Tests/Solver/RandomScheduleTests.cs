@@ -25,11 +25,54 @@ public sealed class RandomScheduleTests
             await RunAsync(seed, troubled: true);
     }
 
-    private static async Task RunAsync(int seed, bool troubled)
+    [Theory]
+    [InlineData(20_000, 500)]
+    [InlineData(30_000, 500)]
+    public async Task Whatever_an_imported_cache_holds_or_has_lost_results_are_right(int firstSeed, int count)
+    {
+        for (var seed = firstSeed; seed < firstSeed + count; seed++)
+            await RunWithImportAsync(seed);
+    }
+
+    /// <summary>Another machine built some of the graph; its cache is imported here, complete, with results lost, or with
+    /// results that cannot be loaded.</summary>
+    private static async Task RunWithImportAsync(int seed)
+    {
+        await using var elsewhere = new TestBench("elsewhere");
+        var made = new Model(new Random(seed), troubled: false);
+        var random = new Random(seed + 1);
+        var builtElsewhere = made.Nodes.Where(_ => random.Next(4) > 0).ToList();
+        var job = elsewhere.NewJob();
+        foreach (var node in builtElsewhere)
+            await (await job.BuildAsync(Out(node.Vertex, node.Output), CancellationToken.None)).DisposeAsync();
+        await job.DiscardAsync();
+        await elsewhere.AssertNothingLeftAsync();
+        var isHarmed = random.Next(3) > 0;
+        foreach (var id in isHarmed ? elsewhere.Keys.GetResultIds() : [])
+        {
+            if (random.Next(3) == 0)
+                elsewhere.Results.Delete(id);
+            else if (random.Next(3) == 0)
+                elsewhere.Results.FailingLoads[id] = true;
+        }
+
+        var import = new LocalCacheManager("import", elsewhere.Keys, elsewhere.Results);
+        elsewhere.Results.Delay = made.DelayAsync;
+        await RunAsync(seed, troubled: false, [import], model =>
+        {
+            // What was built there, and has a result, is not built here.
+            var known = builtElsewhere.Select(node => node.Identity).ToHashSet(StringComparer.Ordinal);
+            var again = model.Completed.Keys.Where(known.Contains).ToList();
+            if (!isHarmed)
+                Assert.True(again.Count == 0, $"seed {seed}: executed although imported: {string.Join(", ", again)}");
+        });
+    }
+
+    private static async Task RunAsync(int seed, bool troubled, IReadOnlyList<ICacheManager>? sources = null, Action<Model>? check = null)
     {
         var random = new Random(seed);
         await using var bench = new TestBench();
-        var model = new Model(random, troubled);
+        var model = new Model(random, troubled, sources);
         bench.Results.Delay = model.DelayAsync;
 
         for (var round = 0; round < 2; round++)
@@ -60,6 +103,7 @@ public sealed class RandomScheduleTests
                 var twice = model.Completed.Where(c => c.Value > 1).Select(c => c.Key).ToList();
                 Assert.True(twice.Count == 0, $"seed {seed} round {round}: executed more than once: {string.Join(", ", twice)}");
             }
+            check?.Invoke(model);
         }
 
         async Task CheckAsync(Job job, Model.Node target, int cancelAfter)
@@ -106,16 +150,20 @@ public sealed class RandomScheduleTests
     {
         private readonly List<Node> _nodes = [];
         private readonly Random _random;
+        private readonly IReadOnlyList<ICacheManager> _sources;
 
-        public Model(Random random, bool troubled)
+        public Model(Random random, bool troubled, IReadOnlyList<ICacheManager>? sources = null)
         {
             _random = random;
+            _sources = sources ?? [];
             var count = random.Next(3, 14);
             for (var i = 0; i < count; i++)
                 Add(i, troubled);
         }
 
         public ConcurrentDictionary<string, int> Completed { get; } = new(StringComparer.Ordinal);
+
+        public IReadOnlyList<Node> Nodes => _nodes;
 
         public Node Pick() => _nodes[^(1 + _random.Next(Math.Min(4, _nodes.Count)))];
 
@@ -157,7 +205,7 @@ public sealed class RandomScheduleTests
             identity = opKey + identity;
             var vertex = Step(
                 "n" + i, inputs.ConvertAll(n => Out(n.Vertex, n.Output)), content, key: opKey, id: "n" + i + "/" + opKey, moreKeys: more,
-                ignoreCache: false,
+                ignoreCache: false, sources: _sources,
                 onCacheMap: (_, token) => WorkAsync(token),
                 onDigest: WorkAsync,
                 run: async (_, given, token) =>

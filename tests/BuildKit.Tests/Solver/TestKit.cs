@@ -5,10 +5,13 @@ using BuildKit.Solver;
 namespace BuildKit.Tests.Solver;
 
 /// <summary>Counts live handles on results, so that leaks and double disposals show.</summary>
-internal sealed class Ledger
+internal sealed class Ledger(string worker = "worker")
 {
     private int _alive;
     private int _doubleDisposals;
+
+    /// <summary>Where results are: the first part of their ids.</summary>
+    public string Worker => worker;
 
     public int Alive => _alive;
 
@@ -28,7 +31,7 @@ internal sealed class Ledger
             Interlocked.Increment(ref ledger._alive);
         }
 
-        public string Id => "worker::" + Value;
+        public string Id => $"{_ledger.Worker}::{Value}";
 
         public object Value { get; }
 
@@ -67,7 +70,7 @@ internal sealed class FakeResults(Ledger ledger) : ICacheResultStorage
 
     public ValueTask<CacheResultInfo> SaveAsync(IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken)
     {
-        var id = result?.Id ?? "worker::";
+        var id = result?.Id ?? ledger.Worker + "::";
         _values[id] = (string?)result?.Value ?? "";
         return ValueTask.FromResult(new CacheResultInfo(id, createdAt));
     }
@@ -119,14 +122,15 @@ internal sealed class TestBench : IOperationResolver, IAsyncDisposable
 {
     private static int _unique;
 
-    public TestBench()
+    public TestBench(string worker = "worker")
     {
+        Ledger = new Ledger(worker);
         Results = new FakeResults(Ledger);
         Cache = new LocalCacheManager(Keys, Results);
         Solver = new GraphSolver(this, Cache, TimeProvider.System);
     }
 
-    public Ledger Ledger { get; } = new();
+    public Ledger Ledger { get; }
 
     public InMemoryKeyStorage Keys { get; } = new();
 

@@ -49,7 +49,7 @@ internal sealed class ManifestCacheExport(
             if (!blob.Descriptor.Annotations.ContainsKey(DiffIdAnnotation))
                 throw new RemoteCacheException($"layer {layer.Blob} has no {DiffIdAnnotation} annotation: importers could not use it");
             layers.Add(blob.Descriptor with { MediaType = MediaTypes.ConvertLayer(blob.Descriptor.MediaType, _oci) ?? blob.Descriptor.MediaType });
-            await progress.RunAsync($"writing layer {layer.Blob}", () => WrapAsync(
+            await progress.RunAsync($"writing layer {layer.Blob}", () => RemoteCacheException.WrapAsync(
                 "error writing layer blob",
                 () => target.WriteLayerAsync(
                     blob.Descriptor, token => blob.Provider.OpenAsync(blob.Descriptor, 0, token), progress.Log, cancellationToken))).ConfigureAwait(false);
@@ -59,12 +59,12 @@ internal sealed class ManifestCacheExport(
         if (json.Length > LargestImportable)
             progress.Log($"warning: the cache config has {json.Length} bytes; importers that allow {LargestImportable} will refuse it\n");
         var config = Descriptor.Of(MediaTypes.CacheConfig, json);
-        await progress.RunAsync($"writing config {config.Digest}", () => WrapAsync(
+        await progress.RunAsync($"writing config {config.Digest}", () => RemoteCacheException.WrapAsync(
             "error writing config blob", () => target.WriteConfigAsync(config, json, cancellationToken))).ConfigureAwait(false);
 
         var (manifest, document) = Document(layers, config);
         var name = _asImage ? "writing cache image manifest" : "writing cache manifest";
-        await progress.RunAsync($"{name} {manifest.Digest}", () => WrapAsync(
+        await progress.RunAsync($"{name} {manifest.Digest}", () => RemoteCacheException.WrapAsync(
             "error writing manifest blob", () => target.WriteManifestAsync(manifest, document, cancellationToken))).ConfigureAwait(false);
         return new Dictionary<string, string>(StringComparer.Ordinal)
         {
@@ -82,18 +82,5 @@ internal sealed class ManifestCacheExport(
         var type = MediaTypes.Index(_oci);
         var index = new ImageIndex(type, [.. layers, config]).ToJson(indented: false);
         return (Descriptor.Of(type, index), index);
-    }
-
-    private static async Task<bool> WrapAsync(string what, Func<Task> write)
-    {
-        try
-        {
-            await write().ConfigureAwait(false);
-            return true;
-        }
-        catch (Exception e) when (e is not OperationCanceledException)
-        {
-            throw new RemoteCacheException($"{what}: {e.Message}", e);
-        }
     }
 }

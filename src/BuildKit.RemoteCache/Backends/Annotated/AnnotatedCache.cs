@@ -1,0 +1,70 @@
+using BuildKit.Oci;
+using BuildKit.RemoteCache.Config;
+using BuildKit.Storage.Content;
+
+namespace BuildKit.RemoteCache.Backends.Annotated;
+
+/// <summary>Cache configs of stores without manifests: each layer entry itself says what its blob is (spec 04 §2, §8.4 to §8.6).</summary>
+internal static class AnnotatedCache
+{
+    private const string DiffIdAnnotation = "containerd.io/uncompressed";
+    private const string CreatedAtAnnotation = "buildkit/createdat";
+
+    /// <summary>The blobs a config names, each once, in the order of its entries.</summary>
+    /// <exception cref="RemoteCacheException">A blob is unknown, or what importers must know of it is missing.</exception>
+    public static IReadOnlyList<LayerBlob> Blobs(MarshalledCache cache)
+    {
+        List<LayerBlob> blobs = [];
+        foreach (var digest in cache.Config.Layers.Select(layer => layer.Blob).Distinct())
+        {
+            if (!cache.Blobs.TryGetValue(digest, out var blob))
+                throw new RemoteCacheException($"missing blob {digest}");
+            _ = DiffIdOf(blob.Descriptor);
+            blobs.Add(blob);
+        }
+        return blobs;
+    }
+
+    /// <summary>The config with its annotations.</summary>
+    public static CacheConfig Annotate(MarshalledCache cache) => cache.Config with
+    {
+        Layers = [.. cache.Config.Layers.Select(layer => layer with { Annotations = AnnotationsOf(cache.Blobs[layer.Blob].Descriptor) })],
+    };
+
+    /// <summary>The blobs of a config by digest.</summary>
+    /// <exception cref="RemoteCacheException">An entry does not say what its blob is.</exception>
+    public static IReadOnlyDictionary<Digest, LayerBlob> BlobsOf(CacheConfig config, IBlobProvider provider)
+    {
+        var blobs = new Dictionary<Digest, LayerBlob>();
+        foreach (var layer in config.Layers)
+        {
+            var known = layer.Annotations ?? throw new RemoteCacheException("cache layer with missing annotations");
+            if (known.DiffId.IsEmpty)
+                throw new RemoteCacheException("cache layer with missing diffid");
+            var annotations = new Dictionary<string, string>(StringComparer.Ordinal) { [DiffIdAnnotation] = known.DiffId.ToString() };
+            if (known.CreatedAt > Rfc3339Time.From(DateTimeOffset.MinValue))
+                annotations[CreatedAtAnnotation] = known.CreatedAt.ToString();
+            blobs[layer.Blob] = new LayerBlob(new Descriptor(known.MediaType, layer.Blob, known.Size) { Annotations = annotations }, provider);
+        }
+        return blobs;
+    }
+
+    private static CacheLayerAnnotations AnnotationsOf(Descriptor descriptor)
+    {
+        var createdAt = descriptor.Annotations.TryGetValue(CreatedAtAnnotation, out var text)
+            ? Rfc3339Time.Parse(text) with { OffsetMinutes = 0 }
+            : Rfc3339Time.From(DateTimeOffset.MinValue);
+        return new CacheLayerAnnotations(descriptor.MediaType, DiffIdOf(descriptor), descriptor.Size, createdAt);
+    }
+
+    private static Digest DiffIdOf(Descriptor descriptor)
+    {
+        if (descriptor.Annotations.Count == 0)
+            throw new RemoteCacheException("invalid descriptor without annotations");
+        if (!descriptor.Annotations.TryGetValue(DiffIdAnnotation, out var text))
+            throw new RemoteCacheException("invalid descriptor without uncompressed annotation");
+        return Digest.TryParse(text, out var diffId)
+            ? diffId
+            : throw new RemoteCacheException($"failed to parse uncompressed annotation: invalid checksum digest format: {text}");
+    }
+}

@@ -1,0 +1,167 @@
+using System.Collections.Concurrent;
+using Azure.Core;
+using Azure.Identity;
+using BuildKit.Oci;
+using BuildKit.RemoteCache.Backends.Annotated;
+using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Transfer;
+using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers;
+
+namespace BuildKit.RemoteCache.Backends.AzureBlob;
+
+/// <summary>A cache in a container of Azure Blob Storage (spec 04 §8.6): one blob per layer, and one per name that holds the
+/// config. The container is made when it is missing.</summary>
+internal static class AzureBlobCache
+{
+    private const int UploadsAtOnce = 4;
+
+    // Three attempts more than the first, a little quicker than elsewhere: what the service's own clients do.
+    private static readonly TransferPolicy Policy = new(4, TimeSpan.FromSeconds(0.8), TimeSpan.FromSeconds(60), TransferPolicy.Default.Silence);
+
+    public static async Task<ICacheExportBackend> CreateExportAsync(
+        IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
+        return new Export(config, client);
+    }
+
+    public static async Task<ICacheImportBackend> CreateImportAsync(
+        IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
+        return new Import(config, client);
+    }
+
+    private static async Task<(AzureBlobConfig Config, AzureBlobClient Client)> ConnectAsync(
+        IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        AzureBlobConfig config;
+        try
+        {
+            config = AzureBlobConfig.Read(attributes, context.Environment);
+        }
+        catch (FormatException e)
+        {
+            throw new RemoteCacheException($"failed to create azblob config: {e.Message}", e);
+        }
+        try
+        {
+            var protocol = new AzureBlobProtocol(IdentityOf(config, context.Time), context.Time);
+            var store = new StoreConnection(context.Http, protocol, Policy with { Silence = config.Timeout }, context.Time);
+            var client = new AzureBlobClient(store, config.AccountUrl, config.Container);
+            await client.PrepareAsync(cancellationToken).ConfigureAwait(false);
+            return (config, client);
+        }
+        catch (Exception e) when (e is not OperationCanceledException)
+        {
+            throw new RemoteCacheException($"failed to create container client: {e.Message}", e);
+        }
+    }
+
+    private static IAzureIdentity IdentityOf(AzureBlobConfig config, TimeProvider time)
+    {
+        if (config.SecretAccessKey.Length == 0)
+            return new TokenIdentity(DefaultCredential(), time);
+        try
+        {
+            return new SharedKeyIdentity(config.AccountName, Convert.FromBase64String(config.SecretAccessKey));
+        }
+        catch (FormatException e)
+        {
+            throw new FormatException("failed to create shared key: decode account key: illegal base64 data", e);
+        }
+    }
+
+    /// <summary>The daemon's own identity: service principal in the environment, workload identity, managed identity, the command
+    /// line tools. Those of desktop programs have no place in a daemon.</summary>
+    private static TokenCredential DefaultCredential() => new DefaultAzureCredential(new DefaultAzureCredentialOptions
+    {
+        ExcludeVisualStudioCredential = true,
+        ExcludeVisualStudioCodeCredential = true,
+        ExcludeAzurePowerShellCredential = true,
+        ExcludeInteractiveBrowserCredential = true,
+        ExcludeBrokerCredential = true,
+    });
+
+    private sealed class Export(AzureBlobConfig config, AzureBlobClient client) : ICacheExportBackend
+    {
+        public string VertexName => "exporting cache to Azure Blob Storage";
+
+        public CompressionOptions Compression => config.Compression;
+
+        public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
+        {
+            var options = new ParallelOptions { MaxDegreeOfParallelism = UploadsAtOnce, CancellationToken = cancellationToken };
+            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, async (blob, token) =>
+            {
+                var descriptor = blob.Descriptor;
+                var name = config.BlobKey(descriptor.Digest);
+                if (await client.ExistsAsync(name, token).ConfigureAwait(false))
+                    return;
+                await progress.RunAsync($"writing layer {descriptor.Digest}", descriptor.Size, async sent =>
+                {
+                    await client.CreateAsync(name, (offset, stop) => blob.Provider.OpenAsync(descriptor, offset, stop), descriptor.Size, sent, token).ConfigureAwait(false);
+                    return true;
+                }).ConfigureAwait(false);
+            }).ConfigureAwait(false);
+            var json = AnnotatedCache.Annotate(cache).ToJson();
+            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
+            {
+                foreach (var name in config.Names)
+                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                return true;
+            }).ConfigureAwait(false);
+            return new Dictionary<string, string>(StringComparer.Ordinal);
+        }
+    }
+
+    private sealed class Import(AzureBlobConfig config, AzureBlobClient client) : ICacheImportBackend, IBlobProvider
+    {
+        private readonly ConcurrentDictionary<Digest, Task<bool>> _there = new();
+
+        public bool IsSessionBound => false;
+
+        public string ImageRef => "";
+
+        public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
+        {
+            var graphs = await Task.WhenAll(config.Names.Select(name => ReadNameAsync(name, progress, cancellationToken))).ConfigureAwait(false);
+            return [.. graphs.OfType<IReadOnlyList<CacheNode>>()];
+        }
+
+        public ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
+            ValueTask.FromResult(client.Open(config.BlobKey(descriptor.Digest), offset, descriptor.Size));
+
+        /// <summary>Asks the service once per blob: one that is gone means that its step is executed.</summary>
+        public async ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken)
+        {
+            var asked = _there.GetOrAdd(descriptor.Digest, digest => client.ExistsAsync(config.BlobKey(digest), cancellationToken));
+            try
+            {
+                return await asked.ConfigureAwait(false) ? descriptor : null;
+            }
+            catch
+            {
+                _there.TryRemove(new(descriptor.Digest, asked)); // an error is no answer
+                throw;
+            }
+        }
+
+        private async Task<IReadOnlyList<CacheNode>?> ReadNameAsync(string name, CacheProgress progress, CancellationToken cancellationToken)
+        {
+            IReadOnlyList<CacheNode>? graph = null;
+            await RemoteCacheException.WrapAsync($"failed to load cache manifest {name}", async () =>
+            {
+                var key = config.ManifestKey(name);
+                if (!await client.ExistsAsync(key, cancellationToken).ConfigureAwait(false))
+                    return;
+                var document = CacheConfig.Parse(await client.ReadAsync(key, cancellationToken).ConfigureAwait(false));
+                var blobs = AnnotatedCache.BlobsOf(document, this);
+                progress.Note($"found {blobs.Count} layers in cache");
+                graph = CacheParser.Parse(document, blobs);
+            }).ConfigureAwait(false);
+            return graph;
+        }
+    }
+}

@@ -1,0 +1,103 @@
+using System.Collections.Concurrent;
+using System.Text;
+using System.Text.RegularExpressions;
+using BuildKit.Tests.Registry;
+using Microsoft.AspNetCore.Http;
+using Microsoft.AspNetCore.Http.Features;
+
+namespace BuildKit.Tests.RemoteCache.Stores;
+
+/// <summary>An object store in memory that believes everyone: enough of S3 and of the blob service for a cache. Keys are raw paths.</summary>
+internal sealed class MemoryStore : IAsyncDisposable
+{
+    private StubServer _server = null!;
+
+    public ConcurrentDictionary<string, byte[]> Objects { get; } = new(StringComparer.Ordinal);
+
+    /// <summary>Authorization headers seen.</summary>
+    public ConcurrentQueue<string> Authorizations { get; } = new();
+
+    public ConcurrentQueue<string> Requests { get; } = new();
+
+    /// <summary>Answers instead of the store when it returns true.</summary>
+    public Func<HttpContext, Task<bool>> Before { get; set; } = _ => Task.FromResult(false);
+
+    public string Host => _server.Host;
+
+    public static async Task<MemoryStore> StartAsync()
+    {
+        var store = new MemoryStore();
+        store._server = await StubServer.StartAsync((context, _) => store.AnswerAsync(context));
+        return store;
+    }
+
+    public ValueTask DisposeAsync() => _server.DisposeAsync();
+
+    private async Task AnswerAsync(HttpContext context)
+    {
+        var target = context.Features.Get<IHttpRequestFeature>()!.RawTarget;
+        var path = target.Split('?')[0];
+        var request = context.Request;
+        Requests.Enqueue($"{request.Method} {target}");
+        Authorizations.Enqueue($"{request.Headers.Authorization} {request.Headers["x-amz-security-token"]}".Trim());
+        if (await Before(context))
+            return;
+        context.Features.Get<IHttpMaxRequestBodySizeFeature>()!.MaxRequestBodySize = null;
+        using var body = new MemoryStream();
+        await request.Body.CopyToAsync(body);
+        if (target.EndsWith("?restype=container", StringComparison.Ordinal))
+        {
+            context.Status(request.Method == "PUT" ? 201 : 200);
+        }
+        else if (request.Method == "POST" && request.QueryString.Value == "?uploads=")
+        {
+            await context.Response.WriteAsync("<InitiateMultipartUploadResult><UploadId>U/1</UploadId></InitiateMultipartUploadResult>");
+        }
+        else if (request.Method == "POST")
+        {
+            var parts = Objects.Keys.Where(k => k.StartsWith(path + "#", StringComparison.Ordinal)).Order(StringComparer.Ordinal).ToList();
+            Objects[path] = [.. parts.SelectMany(k => Objects[k])];
+            parts.ForEach(k => Objects.TryRemove(k, out _));
+            await context.Response.WriteAsync("<CompleteMultipartUploadResult><ETag>\"e\"</ETag></CompleteMultipartUploadResult>");
+        }
+        else if (request.Method == "DELETE")
+        {
+            foreach (var part in Objects.Keys.Where(k => k.StartsWith(path + "#", StringComparison.Ordinal)))
+                Objects.TryRemove(part, out _);
+            context.Status(204);
+        }
+        else if (request.Method == "PUT")
+        {
+            var query = request.Query;
+            var key = query.ContainsKey("partNumber") ? $"{path}#{int.Parse(query["partNumber"]!, System.Globalization.CultureInfo.InvariantCulture):D5}"
+                : query["comp"] == "block" ? $"{path}#{query["blockid"]}" : path;
+            if (query["comp"] == "blocklist")
+                Objects[path] = [.. Regex.Matches(Encoding.UTF8.GetString(body.ToArray()), "<Latest>(.*?)</Latest>").SelectMany(id => Objects[$"{path}#{id.Groups[1].Value}"])];
+            else
+                Objects[key] = body.ToArray();
+            context.Response.Headers.ETag = "\"e\"";
+            context.Status(request.Headers.ContainsKey("x-ms-version") ? 201 : 200);
+        }
+        else if (!Objects.TryGetValue(path, out var bytes))
+        {
+            context.Response.Headers["x-ms-error-code"] = "BlobNotFound";
+            context.Status(404);
+            if (request.Method != "HEAD")
+                await context.Response.WriteAsync("<Error><Code>NoSuchKey</Code><Message>none</Message></Error>");
+        }
+        else
+        {
+            context.Response.Headers.LastModified = DateTimeOffset.UtcNow.ToString("R");
+            var range = $"{request.Headers.Range}{request.Headers["x-ms-range"]}";
+            var from = range.Length > 0 ? int.Parse(range["bytes=".Length..].TrimEnd('-'), System.Globalization.CultureInfo.InvariantCulture) : 0;
+            context.Response.ContentLength = bytes.Length - from;
+            if (range.Length > 0)
+            {
+                context.Status(206);
+                context.Response.Headers.ContentRange = $"bytes {from}-{bytes.Length - 1}/{bytes.Length}";
+            }
+            if (request.Method == "GET")
+                await context.Response.Body.WriteAsync(bytes.AsMemory(from));
+        }
+    }
+}
