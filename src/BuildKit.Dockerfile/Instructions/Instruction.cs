@@ -98,7 +98,7 @@ public sealed record CopyInstruction : Instruction
     public bool KeepGitDir { get; init; }
 
     /// <summary><c>--unpack</c>: whether archives are unpacked; null where that depends on the kind of source. The
-    /// flag is younger than the version this frontend follows otherwise.</summary>
+    /// flag is younger than the version this frontend follows, so only its labs channel has it.</summary>
     public bool? Unpack { get; init; }
 
     /// <summary><c>--exclude</c>.</summary>
@@ -168,11 +168,12 @@ public sealed record DockerfileProgram(IReadOnlyList<ArgInstruction> GlobalArgum
 /// <param name="Parents"><c>COPY --parents</c>.</param>
 /// <param name="Excludes"><c>COPY --exclude</c>, <c>ADD --exclude</c>.</param>
 /// <param name="Devices">Use of <c>RUN --device</c>.</param>
-public sealed record DockerfileFeatures(bool Security = false, bool Parents = false, bool Excludes = false, bool Devices = false)
+/// <param name="Unpack"><c>ADD --unpack</c>.</param>
+public sealed record DockerfileFeatures(bool Security = false, bool Parents = false, bool Excludes = false, bool Devices = false, bool Unpack = false)
 {
     /// <summary>What the frontend built into a daemon has.</summary>
     public static DockerfileFeatures Mainline { get; } = new();
 
     /// <summary>Everything.</summary>
-    public static DockerfileFeatures Labs { get; } = new(true, true, true, true);
+    public static DockerfileFeatures Labs { get; } = new(true, true, true, true, true);
 }

@@ -143,13 +143,15 @@ public sealed partial class InstructionParser(DockerfileFeatures features, Linte
             throw new DockerfileException($"{name} requires at least two arguments, but only one was provided. Destination could not be determined");
         var flags = new FlagSet().Text("chown", "chmod").Bool("link");
         if (isAdd)
-            flags.Bool("keep-git-dir", "unpack").Text("checksum");
+            flags.Bool("keep-git-dir").Text("checksum");
         else
             flags.Text("from");
         if (features.Excludes)
             flags.List("exclude");
         if (features.Parents && !isAdd)
             flags.Bool("parents");
+        if (features.Unpack && isAdd)
+            flags.Bool("unpack");
         flags.Read(node.Flags);
         var destination = node.Arguments[^1];
         if (HeredocReader.TryParse(destination) is not null)

@@ -26,7 +26,7 @@ public sealed class GatewayTests(BuildFixture fixture) : IClassFixture<BuildFixt
         var pong = await build.CallAsync(LLBBridgeMethods.Ping, new PingRequest());
         Assert.Equal(GatewayCaps.All.Items.Select(c => c.Id), pong.FrontendAPICaps.Select(c => c.ID));
         Assert.Equal(24, pong.FrontendAPICaps.Count);
-        Assert.Equal(69, pong.LLBCaps.Count);
+        Assert.Equal(70, pong.LLBCaps.Count);
         Assert.NotEmpty(Assert.Single(pong.Workers).Platforms);
     }
 

@@ -146,6 +146,7 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
     public async Task Layers_are_stored_in_each_compression(string type, string compression, string mediaType)
     {
         using var context = Context();
+        using var output = new TempDirectory();
         var cache = fixture.Cache(type, _prefix);
         (await First.BuildAsync(context, "--export-cache", $"{cache},mode=max,compression={compression},force-compression=true")).Succeeded();
         if (type == "s3")
@@ -155,7 +156,7 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
             Assert.Equal(config.Split("\"mediaType\":").Length, config.Split("\"mediaType\":\"" + mediaType).Length);
         }
         await Second.PruneAllAsync();
-        Assert.Empty((await Second.BuildAsync(context, "--import-cache", cache, "--output", "type=oci,dest=/dev/null")).Succeeded().Trace.Executed);
+        Assert.Empty((await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=oci,dest={output.Path}/image.tar")).Succeeded().Trace.Executed);
     }
 
     [ObjectStoreTheory]
@@ -280,12 +281,9 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
         await Second.PruneAllAsync();
         fixture.Proxy(type).Inject(IsBlobRead, new Fault.Corrupt(5000), times: 10);
         using var temp = new TempDirectory();
-        var build = await Second.BuildPlainAsync(context, "--import-cache", cache, "--output", $"type=local,dest={temp.Path}/out");
-        build.Failed();
+        var build = (await Second.BuildPlainAsync(context, "--import-cache", cache, "--output", $"type=local,dest={temp.Path}/out")).Succeeded();
         Assert.Contains("unexpected commit digest sha256:", build.Errors, StringComparison.Ordinal);
-        fixture.Proxy(type).Reset();
-        (await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=local,dest={temp.Path}/again")).Succeeded();
-        Assert.Equal(300_000, new FileInfo($"{temp.Path}/again/data").Length);
+        Assert.Equal(300_000, new FileInfo($"{temp.Path}/out/data").Length);
     }
 
     [ObjectStoreTheory]
@@ -296,6 +294,7 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
     public async Task A_bad_upload_is_repeated(string type, string what)
     {
         using var context = OneStep(fixture.Build.Base, "head -c 6000000 /dev/urandom > /data");
+        using var output = new TempDirectory();
         var cache = fixture.Cache(type, _prefix, "compression=uncompressed");
         fixture.Proxy(type).Inject(
             r => r.Method == "PUT" && r.Target.Contains("blobs", StringComparison.Ordinal),
@@ -303,7 +302,7 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
         (await First.BuildAsync(context, "--export-cache", cache)).Succeeded();
         Assert.Equal(0, fixture.Proxy(type).FaultsLeft);
         await Second.PruneAllAsync();
-        Assert.Empty((await Second.BuildAsync(context, "--import-cache", cache, "--output", "type=oci,dest=/dev/null")).Succeeded().Trace.Executed);
+        Assert.Empty((await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=oci,dest={output.Path}/image.tar")).Succeeded().Trace.Executed);
     }
 
     [ObjectStoreFact]

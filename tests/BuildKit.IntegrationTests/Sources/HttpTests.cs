@@ -19,7 +19,7 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
 
     private async Task<string> AddAsync(TempDirectory output, string url, string flags = "", Buildctl? client = null)
     {
-        using var context = new ContextDirectory($"FROM scratch\nADD {flags} {url} /r/\n");
+        using var context = new ContextDirectory($"# syntax=docker/dockerfile:labs\nFROM scratch\nADD {flags} {url} /r/\n");
         (await (client ?? Client).BuildAsync(context, "--output", $"type=local,dest={output.Path}/o")).Succeeded();
         return output.Path + "/o/r";
     }
@@ -145,7 +145,7 @@ public sealed class HttpTests(BuildFixture fixture) : IClassFixture<BuildFixture
         (await Client.BuildAsync(plain)).Succeeded();
         using var unpacked = new TempDirectory();
         Assert.Equal("x", await File.ReadAllTextAsync(await AddAsync(unpacked, server.Url + "/a.tar.gz", "--unpack") + "/in/x"));
-        using var local = new ContextDirectory("FROM scratch\nADD --unpack=false a.tar.gz /r/\nADD a.tar.gz /s/\n").Write("a.tar.gz", tar.ToArray());
+        using var local = new ContextDirectory("# syntax=docker/dockerfile:labs\nFROM scratch\nADD --unpack=false a.tar.gz /r/\nADD a.tar.gz /s/\n").Write("a.tar.gz", tar.ToArray());
         using var output = new TempDirectory();
         (await Client.BuildAsync(local, "--output", $"type=local,dest={output.Path}/o")).Succeeded();
         Assert.True(File.Exists(output.Path + "/o/r/a.tar.gz"));

@@ -10,6 +10,8 @@ public sealed class PseudoTerminalTests
     public async Task A_program_reads_what_is_typed_and_its_output_ends_with_it()
     {
         using var terminal = PseudoTerminal.Open();
+        // Held until the program has ended: reading ends when the last program closes its end, be it before this one came.
+        var held = LinuxFile.Open(terminal.Path, OpenFlags.ReadWrite | OpenFlags.NoControllingTerminal);
         Assert.True(PseudoTerminal.TryResize(terminal.Path, 12, 34));
         Assert.False(PseudoTerminal.TryResize("/dev/null", 12, 34));
         Assert.False(PseudoTerminal.TryResize("/nowhere", 12, 34));
@@ -25,6 +27,7 @@ public sealed class PseudoTerminalTests
         using var program = Process.Start(new ProcessStartInfo("sh", ["-c", "exec sh -c 'test -t 0 && stty size && read line && echo got $line' <\"$0\" >\"$0\" 2>&1", terminal.Path]))!;
         terminal.Write("hello\n"u8);
         await program.WaitForExitAsync();
+        held.Dispose();
         await reading;
         Assert.Contains("12 34", printed.ToString(), StringComparison.Ordinal);
         Assert.EndsWith("got hello\r\n", printed.ToString(), StringComparison.Ordinal);
