@@ -31,6 +31,10 @@ public interface ICacheImportBackend
     /// <summary>The layers come from the client's session, which ends with the build: they are fetched when a hit is loaded.</summary>
     bool IsSessionBound { get; }
 
+    /// <summary>The layers of a hit are fetched (not unpacked) and verified when it is loaded, so that one that cannot be had
+    /// makes a miss instead of failing what reads it later.</summary>
+    bool FetchesAtLoad => false;
+
     /// <summary>Image reference lazy layers belong to; empty for none.</summary>
     string ImageRef { get; }
 }
@@ -146,6 +150,9 @@ public sealed class CacheProgress(IProgressWriter writer, TimeProvider time)
             bytes.Write(bytes.Current, time.GetUtcNow());
         }
     }
+
+    /// <summary>Warns of something that did not fail the part.</summary>
+    public void Warn(string text) => writer.Write(ProgressWarning.Of(text));
 
     /// <summary>Reports something that is over at once.</summary>
     public void Note(string name)

@@ -70,7 +70,7 @@ public sealed class ImportedCache : ICacheManager
                     return graphs.Select((graph, i) =>
                     {
                         var parsed = new ParsedCache(graph);
-                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend.IsSessionBound, backend.ImageRef));
+                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend));
                     }).ToList();
                 }, cancellationToken).ConfigureAwait(false);
             }

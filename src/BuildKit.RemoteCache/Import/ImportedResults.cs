@@ -12,11 +12,12 @@ namespace BuildKit.RemoteCache.Import;
 /// <param name="cache">The parsed graph.</param>
 /// <param name="refs">Where refs are made.</param>
 /// <param name="toResult">Makes a result that owns a ref.</param>
-/// <param name="isSessionBound">Fetch layers at once.</param>
-/// <param name="imageRef">Image the layers belong to; empty for none.</param>
+/// <param name="backend">Where the layers come from.</param>
 internal sealed class ImportedResults(
-    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, bool isSessionBound, string imageRef) : IChainResultStorage
+    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, ICacheImportBackend backend) : IChainResultStorage
 {
+    private int _warned;
+
     public ValueTask<CacheResultInfo> SaveAsync(IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
 
@@ -65,6 +66,21 @@ internal sealed class ImportedResults(
 
     private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers layers, CancellationToken cancellationToken)
     {
+        try
+        {
+            return await MakeRefsAsync(context, layers, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            // Said once: a store that is down harms every layer.
+            if (context is not null && Interlocked.Exchange(ref _warned, 1) == 0)
+                context.Progress.Write(ProgressWarning.Of($"imported cache cannot be used for every step, those are executed: {e.Message}"));
+            throw;
+        }
+    }
+
+    private async Task<IResult> MakeRefsAsync(IOperationContext? context, RemoteLayers layers, CancellationToken cancellationToken)
+    {
         var known = await Task.WhenAll(layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask())).ConfigureAwait(false);
         for (var i = 0; i < known.Length; i++)
         {
@@ -76,9 +92,9 @@ internal sealed class ImportedResults(
         {
             Provider = layers.Provider,
             Annotations = d.Annotations,
-            Ref = imageRef,
+            Ref = backend.ImageRef,
             Progress = progress is null ? null : progress.Report,
-            SessionBound = isSessionBound,
+            SessionBound = backend.IsSessionBound,
         });
         IImmutableRef? top = null;
         try
@@ -93,13 +109,15 @@ internal sealed class ImportedResults(
                     Handlers = handlers,
                     CreatedAt = created,
                     Description = descriptor.Annotations.GetValueOrDefault("buildkit/description") ?? $"imported {descriptor.Digest}",
-                    ImageRef = imageRef.Length > 0 ? imageRef : null,
+                    ImageRef = backend.ImageRef.Length > 0 ? backend.ImageRef : null,
                     Progress = progress is null ? null : progress.Report,
                 }, cancellationToken).ConfigureAwait(false);
                 if (top is not null)
                     await top.DisposeAsync().ConfigureAwait(false);
                 top = next;
             }
+            if (top is not null && backend.FetchesAtLoad)
+                await top.FetchAsync(cancellationToken).ConfigureAwait(false);
             return toResult(top ?? throw new RemoteCacheException("imported result without layers"));
         }
         catch

@@ -94,6 +94,8 @@ public sealed class StoreConnection(HttpMessageInvoker http, IStoreProtocol prot
             var failure = Translate(e, request, limit, cancellationToken);
             response?.Dispose();
             limit.Dispose();
+            if (failure is TransferException told)
+                request.OnFailure?.Invoke(told);
             if (failure == e)
                 throw;
             throw failure;

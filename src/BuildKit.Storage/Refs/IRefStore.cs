@@ -70,6 +70,9 @@ public interface IImmutableRef : IRef
     /// <summary>Another owned handle on the same record.</summary>
     IImmutableRef Clone();
 
+    /// <summary>Fetches and verifies whatever is still lazy, parents included, without unpacking it.</summary>
+    Task FetchAsync(CancellationToken cancellationToken);
+
     /// <summary>Fetches and unpacks whatever is still lazy, parents included.</summary>
     Task ExtractAsync(CancellationToken cancellationToken);
 

@@ -32,6 +32,16 @@ public sealed partial class RefStore
         await _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken);
     }
 
+    /// <summary>Makes sure the blobs of all layers of a record that are not unpacked are in the content store.</summary>
+    internal async Task FetchLayersAsync(CacheRecord record, RefOptions options, CancellationToken cancellationToken)
+    {
+        List<CacheRecord> lazy;
+        lock (_gate)
+            lazy = record.LayerWalk().FindAll(layer => layer.BlobOnly && layer.Kind is RecordKind.BaseLayer or RecordKind.Layer);
+        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await AllOrFirstFailureAsync(lazy.ConvertAll(layer => FetchBlobAsync(layer, options, failing.Token)), failing);
+    }
+
     private async Task<bool> UnlazyOnceAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
     {
         // Who asked may give up before this ends.

@@ -128,6 +128,8 @@ public sealed class ContentChecksumGoldenTests
 
         public IImmutableRef Clone() => this;
 
+        public Task FetchAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
         public Task ExtractAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
         public Task FinalizeAsync(CancellationToken cancellationToken) => Task.CompletedTask;

@@ -358,6 +358,8 @@ public sealed class CacheBackendGoldenTests
 
             public IImmutableRef Clone() => new FakeRef(_store, Id);
 
+            public Task FetchAsync(CancellationToken cancellationToken) => Task.CompletedTask;
+
             public Task ExtractAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
             public Task FinalizeAsync(CancellationToken cancellationToken) => Task.CompletedTask;

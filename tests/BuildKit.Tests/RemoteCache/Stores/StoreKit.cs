@@ -24,6 +24,15 @@ internal static class StoreKit
     public static Dictionary<string, string> Attributes(string text, string host = "") => text.Replace("@", host, StringComparison.Ordinal)
         .Split(',', StringSplitOptions.RemoveEmptyEntries).Select(p => p.Split('=', 2)).ToDictionary(p => p[0], p => p[1], StringComparer.Ordinal);
 
+    /// <summary>A token of GitHub's cache service, valid around a time, for scopes with their permissions.</summary>
+    public static string Token(DateTimeOffset now, params (string Scope, int Permission)[] scopes) => TokenOf("""{"alg":"RS256"}""", $$"""
+        {"ac":"[{{string.Join(',', scopes.Select(s => $$"""{\"Scope\":\"{{s.Scope}}\",\"Permission\":{{s.Permission}}}"""))}}]","nbf":{{now.ToUnixTimeSeconds() - 60}},"exp":{{now.ToUnixTimeSeconds() + 3600}}}
+        """);
+
+    /// <summary>A token of two JSON texts.</summary>
+    public static string TokenOf(string header, string claims) =>
+        string.Join('.', new[] { header, claims, "signature" }.Select(part => System.Buffers.Text.Base64Url.EncodeToString(System.Text.Encoding.UTF8.GetBytes(part))));
+
     /// <summary>A cache of one record over a chain of layers.</summary>
     public static async Task<(MarshalledCache Cache, MemoryProvider Blobs)> CacheAsync(params int[] sizes)
     {
