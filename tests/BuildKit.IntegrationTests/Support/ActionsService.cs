@@ -72,6 +72,21 @@ public sealed partial class ActionsService : IAsyncDisposable
         return token;
     }
 
+    /// <summary>Whether a request reads or writes the bytes of an entry whose key is such.</summary>
+    public bool IsAbout(ProxiedRequest request, Func<string, bool> key)
+    {
+        var path = request.Target.Split('?')[0];
+        var start = new[] { BlobPath, ArchivePath, Rest + "caches/" }.FirstOrDefault(p => path.StartsWith(p, StringComparison.Ordinal));
+        return start is not null && Get(int.Parse(path[start.Length..], CultureInfo.InvariantCulture)) is { } entry && key(entry.Key);
+    }
+
+    /// <summary>The bytes of the newest entry whose key is such, or null.</summary>
+    public byte[]? Newest(Func<string, bool> key)
+    {
+        lock (_gate)
+            return _entries.Where(e => e.IsCommitted && key(e.Key)).MaxBy(e => e.Committed)?.Bytes;
+    }
+
     /// <summary>Evicts entries whose key is such; returns how many.</summary>
     public int Evict(Func<string, bool> where)
     {
