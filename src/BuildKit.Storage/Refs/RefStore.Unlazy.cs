@@ -1,3 +1,4 @@
+using System.Runtime.ExceptionServices;
 using BuildKit.Oci;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Snapshots;
@@ -29,7 +30,22 @@ public sealed partial class RefStore
             return;
         if (!options.Handlers.TryGetValue(record.Blob, out var handler))
             throw new MissingDescriptorHandlersException([record.Blob]);
-        await _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken);
+        while (true)
+        {
+            try
+            {
+                await _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken);
+                return;
+            }
+            catch (FetchFailedException e) when (ReferenceEquals(e.Provider, handler.Provider))
+            {
+                ExceptionDispatchInfo.Throw(e.InnerException!);
+            }
+            catch (FetchFailedException)
+            {
+                // Who was faster asked elsewhere, where the blob cannot be had.
+            }
+        }
     }
 
     /// <summary>Makes sure the blobs of all layers of a record that are not unpacked are in the content store.</summary>
@@ -153,6 +169,10 @@ public sealed partial class RefStore
             await AddSourcesAsync(record, cancellationToken);
             handler.Progress?.Invoke(status, record.BlobSize, record.BlobSize, true);
         }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            throw new FetchFailedException(handler.Provider, e);
+        }
         finally
         {
             _downloads.Release();
@@ -180,5 +200,11 @@ public sealed partial class RefStore
 
         if (failed is not null)
             await failed;
+    }
+
+    /// <summary>A fetch that several wait for failed; it matters to those who would fetch from the same place.</summary>
+    private sealed class FetchFailedException(IBlobProvider provider, Exception inner) : Exception(inner.Message, inner)
+    {
+        public IBlobProvider Provider => provider;
     }
 }

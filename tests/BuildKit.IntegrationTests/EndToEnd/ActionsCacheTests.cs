@@ -96,7 +96,7 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
         var (main, feature) = (Service.IssueToken(("refs/heads/main", 3)), Service.IssueToken(("refs/heads/feature", 3), ("refs/heads/main", 1)));
         (await First(version, main).BuildAsync(context, "--export-cache", Cache + ",mode=max")).Succeeded();
         // Everything of the parent is found, and what the branch adds is its own.
-        context.Write("Dockerfile", await File.ReadAllTextAsync(context["Dockerfile"]) + $"RUN echo {Guid.NewGuid():N} > /more\n");
+        context.Write("Dockerfile", await File.ReadAllTextAsync(context["Dockerfile"]) + $"\nRUN echo {Guid.NewGuid():N} > /more\n");
         var branch = (await (await SecondAsync(version, feature)).BuildAsync(context, "--import-cache", Cache, "--export-cache", Cache + ",mode=max")).Succeeded();
         Assert.Single(branch.Trace.Executed);
         Assert.Equal($"refs/heads/feature index-{_scope}-1-f04dcc3f#1", Service.Entries[^1]);
@@ -116,7 +116,7 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
         (await First(version, writer).BuildAsync(context, "--export-cache", Cache + ",mode=max")).Succeeded();
         var second = await SecondAsync(version, reader);
         Assert.Empty((await second.BuildAsync(context, "--import-cache", Cache)).Succeeded().Trace.Executed);
-        context.Write("Dockerfile", await File.ReadAllTextAsync(context["Dockerfile"]) + $"RUN echo {Guid.NewGuid():N} > /more\n");
+        context.Write("Dockerfile", await File.ReadAllTextAsync(context["Dockerfile"]) + $"\nRUN echo {Guid.NewGuid():N} > /more\n");
         var refused = await second.BuildPlainAsync(context, "--export-cache", Cache);
         refused.Failed();
         Assert.Contains(error, refused.Errors, StringComparison.Ordinal);
@@ -203,16 +203,17 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
             case "evicted": Service.Evict(key => key.StartsWith("buildkit-blob-", StringComparison.Ordinal)); break;
             case "harmed": Proxy.Inject(IsBlobRead, new Fault.Corrupt(20), times: 1000); break;
             case "reset": Proxy.Inject(IsBlobRead, new Fault.ResetAnswer(0), times: 1000); break;
-            case "stalled": Proxy.Inject(IsBlobRead, new Fault.Stall(10), times: 1000); break;
-            case "busy lookups": Proxy.Inject(r => r.Target.Contains("keys=buildkit-blob", StringComparison.Ordinal), Fault.Answer.Busy(429, seconds: 5), times: 1000); break;
+            case "stalled": Proxy.Inject(IsBlobRead, new Fault.Stall(0), times: 1000); break;
+            case "busy lookups": Proxy.Inject(r => r.Target.Contains("keys=buildkit-blob", StringComparison.Ordinal), Fault.Answer.Busy(429, seconds: 2), times: 1000); break;
             default:
                 Proxy.Inject(IsBlobRead, new Fault.Answer(404) { Headers = new Dictionary<string, string>(StringComparer.Ordinal) { ["x-ms-error-code"] = "BlobNotFound" } }, times: 1000);
                 break;
         }
         var build = (await second.BuildAsync(context, "--import-cache", Cache + ",timeout=1s", "--output", $"type=local,dest={temp.Path}/second")).Succeeded();
-        Assert.Equal(5, build.Trace.Executed.Count);
         Assert.Contains(warning, Assert.Single(build.Trace.Warnings), StringComparison.Ordinal);
         Assert.NotEqual(await File.ReadAllTextAsync($"{temp.Path}/first/app/random"), await File.ReadAllTextAsync($"{temp.Path}/second/app/random"));
+        if (what == "busy lookups")
+            await Task.Delay(2000); // the daemon leaves the service alone as long as that asked
     }
 
     [EndToEndTheory]
@@ -247,7 +248,7 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
     {
         using var context = OneStep("head -c 3000000 /dev/urandom > /data");
         var token = Service.IssueToken(("refs/heads/main", 3));
-        Proxy.Inject(IsUpload, new Fault.ResetRequest(100_000), times: 2);
+        Proxy.Inject(IsUpload, new Fault.ResetRequest(100_000));
         Proxy.Inject(IsUpload, Fault.Answer.Busy(503, seconds: 1));
         Proxy.Inject(r => r.Method == "POST", Fault.Answer.Busy(429, seconds: 1), times: 2);
         (await First(version, token).BuildAsync(context, "--export-cache", Cache)).Succeeded();

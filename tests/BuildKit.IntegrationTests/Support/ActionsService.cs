@@ -87,6 +87,24 @@ public sealed partial class ActionsService : IAsyncDisposable
             return _entries.Where(e => e.IsCommitted && key(e.Key)).MaxBy(e => e.Committed)?.Bytes;
     }
 
+    /// <summary>Gives an entry another key.</summary>
+    public void Rename(string key, string newKey)
+    {
+        lock (_gate)
+        {
+            var old = _entries.Find(e => e.Key == key)!;
+            _entries.Remove(old);
+            _entries.Add(new Entry(old.Id, newKey, old.Version, old.Scope) { Bytes = old.Bytes, Committed = old.Committed });
+        }
+    }
+
+    /// <summary>Gives an entry other bytes.</summary>
+    public void Replace(string key, byte[] bytes)
+    {
+        lock (_gate)
+            _entries.Find(e => e.Key == key)!.Bytes = bytes;
+    }
+
     /// <summary>Evicts entries whose key is such; returns how many.</summary>
     public int Evict(Func<string, bool> where)
     {
@@ -115,7 +133,7 @@ public sealed partial class ActionsService : IAsyncDisposable
             return AnswerArchiveAsync(context, int.Parse(path[ArchivePath.Length..], CultureInfo.InvariantCulture));
         var bearer = context.Request.Headers.Authorization.ToString();
         if (!bearer.StartsWith("Bearer ", StringComparison.Ordinal) || !_tokens.TryGetValue(bearer["Bearer ".Length..], out var scopes))
-            return JsonAsync(context, 401, """{"message":"Unauthorized","code":"unauthenticated","msg":"invalid token"}""");
+            return JsonAsync(context, 401, path.StartsWith(Twirp, StringComparison.Ordinal) ? """{"code":"unauthenticated","msg":"invalid token"}""" : """{"message":"Unauthorized"}""");
         if (path.StartsWith(Rest, StringComparison.Ordinal))
             return AnswerRestAsync(context, path[Rest.Length..], scopes);
         if (path.StartsWith(Twirp, StringComparison.Ordinal))

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using BuildKit.Oci;
+using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Backends.AzureBlob;
 using BuildKit.RemoteCache.Config;
@@ -129,7 +130,7 @@ internal sealed class GitHubActionsCache
     private sealed class Import(ActionsCacheConfig config, IActionsService service) : ICacheImportBackend, IBlobProvider
     {
         private readonly ConcurrentDictionary<Digest, Task<ActionsEntry?>> _entries = new();
-        private volatile TransferException? _exhausted;
+        private volatile TransferException? _givenUp;
 
         public bool IsSessionBound => false;
 
@@ -155,9 +156,11 @@ internal sealed class GitHubActionsCache
             return graphs;
         }
 
-        public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
-            service.Open(
-                await FindAsync(descriptor.Digest, cancellationToken).ConfigureAwait(false) ?? throw new BlobNotFoundException(descriptor.Digest), offset, descriptor.Size);
+        public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken)
+        {
+            var entry = await FindAsync(descriptor.Digest, cancellationToken).ConfigureAwait(false) ?? throw new BlobNotFoundException(descriptor.Digest);
+            return new WatchedStream(service.Open(entry, offset, descriptor.Size), error => Failed(descriptor.Digest, error));
+        }
 
         /// <summary>Asks the service once per blob: one that is gone means that its step is executed.</summary>
         public async ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) =>
@@ -165,9 +168,8 @@ internal sealed class GitHubActionsCache
 
         private async Task<ActionsEntry?> FindAsync(Digest digest, CancellationToken cancellationToken)
         {
-            // Once the service did not come back within the timeout, no further layer waits as long.
-            if (_exhausted is { } exhausted)
-                throw exhausted;
+            if (_givenUp is { } reason)
+                throw reason;
             var asked = _entries.GetOrAdd(digest, missing => service.FindAsync(ActionsCacheConfig.BlobKey(missing), cancellationToken));
             try
             {
@@ -176,10 +178,20 @@ internal sealed class GitHubActionsCache
             catch (Exception e)
             {
                 _entries.TryRemove(new(digest, asked)); // an error is no answer
-                if (e is TransferException { Status: 429 } over)
-                    _exhausted = over;
+                if (e is TransferException error)
+                    Failed(digest, error);
                 throw;
             }
+        }
+
+        /// <summary>A service that does not answer for all the patience it was shown is not asked again: each further layer would
+        /// take as long, and building is quicker. A single layer that is refused counts as gone.</summary>
+        private void Failed(Digest digest, TransferException error)
+        {
+            if (error.Status is 0 or 429 or >= 500)
+                _givenUp = error;
+            else
+                _entries[digest] = Task.FromResult<ActionsEntry?>(null);
         }
 
         private async Task<IReadOnlyList<CacheNode>?> ReadScopeAsync(string key, CancellationToken cancellationToken)
@@ -188,6 +200,30 @@ internal sealed class GitHubActionsCache
                 return null;
             var document = CacheConfig.Parse(await service.ReadAsync(entry, cancellationToken).ConfigureAwait(false));
             return CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+        }
+    }
+
+    /// <summary>A download whose final failure is told.</summary>
+    private sealed class WatchedStream(Stream inner, Action<TransferException> failed) : ReadThroughStream
+    {
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            try
+            {
+                return await inner.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+            }
+            catch (TransferException e)
+            {
+                failed(e);
+                throw;
+            }
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing)
+                inner.Dispose();
+            base.Dispose(disposing);
         }
     }
 }

@@ -20,6 +20,18 @@ internal static class StoreKit
         Time = time ?? TimeProvider.System,
     };
 
+    /// <summary>Asks for all blobs of a graph, once each.</summary>
+    public static async Task<int> CountThereAsync(IEnumerable<CacheNode> graph)
+    {
+        var count = 0;
+        foreach (var layers in graph.SelectMany(node => node.Results).Select(result => result.Layers))
+        {
+            foreach (var descriptor in layers.Descriptors)
+                count += await layers.Provider.StatAsync(descriptor, default) is null ? 0 : 1;
+        }
+        return count;
+    }
+
     /// <summary><c>a=1,b=2</c> as attributes; <c>@</c> stands for a host.</summary>
     public static Dictionary<string, string> Attributes(string text, string host = "") => text.Replace("@", host, StringComparison.Ordinal)
         .Split(',', StringSplitOptions.RemoveEmptyEntries).Select(p => p.Split('=', 2)).ToDictionary(p => p[0], p => p[1], StringComparer.Ordinal);
