@@ -169,7 +169,7 @@ public sealed class ActionsAttributeTests
         var export = await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync("gha", attributes, StoreKit.Context() with { Http = http }, default);
         await export.WriteAsync(cache, StoreKit.Progress(progress), default);
         Assert.Equal(
-            new[] { "refs/heads/f", "refs/heads/main" }.SelectMany(scope => Enumerable.Range(1, pages).Select(page => $"GET /repos/o/r/actions/caches?key=buildkit-blob-1-&page={page}&per_page=100&ref={scope}")),
+            new[] { "refs/heads/f", "refs/heads/main" }.SelectMany(scope => Enumerable.Range(1, pages).Select(page => $"GET /repos/o/r/actions/caches?key=buildkit-blob-1-&page={page}&per_page=100&ref={scope}")).Order(StringComparer.Ordinal),
             github.Requests.Order(StringComparer.Ordinal));
         Assert.DoesNotContain(proxy.Requests, r => r.Target.Contains("keys=buildkit-blob", StringComparison.Ordinal));
         Assert.Equal(2, service.Entries.Count); // the other blob, and the index
