@@ -1,8 +1,9 @@
 # build: native programs into bin/     demo: the main job, end to end
 # test: everything needed plus all tests (last line: N passed, N failed, N skipped)
-# bench: benchmarks against a peer     fmt: format the sources
+# lint: analyzers and formatting, warnings are errors     fmt: format the sources
+# bench: benchmarks against a peer
 
-.PHONY: build demo test test-golden bench fmt clean
+.PHONY: build demo test test-golden lint bench fmt clean
 
 build:
 	@build/deps.sh build
@@ -15,12 +16,18 @@ demo:
 
 test:
 	@build/deps.sh test
+	@build/foreign.sh
 	@build/native.sh
-	@build/test.sh
+	@build/lint.sh
+	@ANALYZE=true build/test.sh
 
 test-golden:
-	@build/deps.sh build
+	@build/deps.sh test
+	@[ -n "$$BUILDKIT_TEST_BIN" ] || build/native.sh
 	@build/test.sh golden
+
+lint:
+	@build/lint.sh
 
 bench:
 	@build/deps.sh bench

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using BuildKit.CommandLine;
 using BuildKit.Daemon.Configuration;
 using BuildKit.Daemon.Control;
+using BuildKit.Daemon.Frontends.Stdio;
 using BuildKit.Daemon.Hosting;
 using BuildKit.Linux;
 using Microsoft.Extensions.Logging;
@@ -16,6 +17,8 @@ internal static class Buildkitd
     /// <summary>Runs until a signal ends it; returns the exit code.</summary>
     public static async Task<int> RunAsync(string[] arguments)
     {
+        if (arguments is [DockerfileProgram.Command, .. var rest])
+            return await DockerfileProgram.RunAsync(rest, CancellationToken.None);
         FlagValues flags;
         try
         {
@@ -61,10 +64,9 @@ internal static class Buildkitd
     private static async Task<int> RunAsync(DaemonConfig config)
     {
         var level = config.Trace ? LogLevel.Trace : config.Debug ? LogLevel.Debug : LogLevel.Information;
-        using var logging = LoggerFactory.Create(builder => builder
-            .SetMinimumLevel(level)
-            .AddFilter("Microsoft", LogLevel.Warning)
-            .AddProvider(new DaemonLog(level, config.LogFormat == "json", Console.Error)));
+        var filters = new LoggerFilterOptions { MinLevel = level };
+        filters.AddFilter("Microsoft", LogLevel.Warning);
+        using var logging = new LoggerFactory([new DaemonLog(level, config.LogFormat == "json", Console.Error)], filters);
         var log = logging.CreateLogger("buildkitd");
         if (config.OtelSocketIsChosen)
             log.LogWarning("the OTEL socket path has no effect: steps are not traced by this version");

@@ -1,3 +1,4 @@
 using System.Runtime.CompilerServices;
 
 [assembly: InternalsVisibleTo("BuildKit.Tests")]
+[assembly: InternalsVisibleTo("BuildKit.IntegrationTests")]

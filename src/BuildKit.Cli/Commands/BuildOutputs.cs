@@ -14,6 +14,12 @@ internal static class AtomicFile
     /// <summary>Writes a file with mode 0666 less the process' mask.</summary>
     public static void Write(string path, ReadOnlySpan<byte> content)
     {
+        if (Session.FileSend.AtomicFileStream.IsSpecial(path))
+        {
+            using var device = new FileStream(path, FileMode.Open, FileAccess.Write);
+            device.Write(content);
+            return;
+        }
         var directory = Path.GetDirectoryName(path) ?? "";
         var temporary = Path.Combine(directory, $".tmp-{Path.GetFileName(path)}{Random.Shared.Next():D10}");
         try

@@ -1,13 +1,15 @@
 using BuildKit.Client;
 using BuildKit.CommandLine;
 using BuildKit.Session.FileSync;
+using BuildKit.Session.Transport;
+using BuildKit.Session.Upload;
 using BuildKit.Cli.Values;
 
 namespace BuildKit.Cli.Commands;
 
 /// <summary>
 /// <c>buildctl build [-f FILE] [-t NAME] [--push] PATH</c>: a Dockerfile build without naming frontend, context and
-/// output type. A remote PATH goes to the frontend as it is.
+/// output type. A remote PATH goes to the frontend as it is, <c>-</c> is standard input.
 /// </summary>
 internal static class ShortForm
 {
@@ -18,13 +20,26 @@ internal static class ShortForm
         (flags.Positional.Count > 0 && flags.String("frontend").Length == 0) || flags.IsSet("file") || flags.IsSet("tag") || flags.IsSet("push");
 
     /// <summary>Adds what the short form stands for; what was said at length counts more.</summary>
-    public static SolveOptions Apply(FlagValues flags, SolveOptions options)
+    /// <param name="flags">The arguments.</param>
+    /// <param name="options">What was said at length.</param>
+    /// <param name="openInput">Opens standard input, the context where PATH is <c>-</c>: a tar archive or a Dockerfile.</param>
+    public static SolveOptions Apply(FlagValues flags, SolveOptions options, Func<Stream> openInput)
     {
         var attributes = new Dictionary<string, string>(options.FrontendAttributes, StringComparer.Ordinal);
         var directories = new Dictionary<string, LocalDirectory>(options.LocalDirectories, StringComparer.Ordinal);
         var context = flags.Positional.Count > 0 ? flags.Positional[0] : "";
         var file = flags.String("file");
-        if (IsRemote(context))
+        var services = options.SessionServices;
+        if (context == "-")
+        {
+            // The daemon reads it as a web file that the session serves.
+            var upload = new UploadProvider();
+            attributes.TryAdd("context", upload.Add(SessionId.New(), _ => ValueTask.FromResult(openInput())));
+            if (file.Length > 0)
+                attributes.TryAdd("filename", file);
+            services = [.. services, upload.ToService()];
+        }
+        else if (IsRemote(context))
         {
             attributes.TryAdd("context", context);
             if (file.Length > 0)
@@ -52,6 +67,7 @@ internal static class ShortForm
             Frontend = options.Frontend.Length > 0 ? options.Frontend : Frontend,
             FrontendAttributes = attributes,
             LocalDirectories = directories,
+            SessionServices = services,
             Exports = Exports(flags, options.Exports),
         };
     }

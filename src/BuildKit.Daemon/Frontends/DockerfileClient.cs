@@ -6,6 +6,8 @@ using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Worker.Results;
+using BuildKit.Worker.Sources.OciLayout;
 using Platform = BuildKit.Oci.Platform;
 
 namespace BuildKit.Daemon.Frontends;
@@ -46,24 +48,37 @@ internal sealed class DockerfileClient(
     /// <inheritdoc/>
     public async Task<FrontendImageConfig> ResolveImageConfigAsync(string reference, ImageConfigQuery query, CancellationToken cancellationToken)
     {
-        if (query.OciStoreId is not null)
-            throw new NotSupportedException($"oci-layout:// sources are not part of this version yet (wanted for {reference})");
-        var identifier = ImageScheme + ImageReference.ParseWithDefaultTag(reference);
-        var source = new SourceOp { Identifier = identifier };
-        if (build.PolicyWith(policies) is { } policy && policy.Evaluate(source))
+        var source = new SourceOp { Identifier = ImageScheme + ImageReference.ParseWithDefaultTag(reference) };
+        if (query.OciStoreId is { } store)
         {
-            if (!source.Identifier.StartsWith(ImageScheme, StringComparison.Ordinal))
-                throw new NonImageSourceException(reference, source.Identifier);
-            reference = source.Identifier[ImageScheme.Length..];
+            source.Identifier = OciLayoutSource.Scheme + reference;
+            source.Attrs[OciLayoutSource.StoreAttribute] = store;
+            if (query.OciSessionId is { Length: > 0 } session)
+                source.Attrs[OciLayoutSource.SessionAttribute] = session;
         }
+        ApplyPolicy(source);
         try
         {
-            var (resolved, digest, config) = await build.ResolveImageAsync(reference, query.Platform, query.LogName, cancellationToken);
+            var (resolved, digest, config) = await build.ResolveSourceAsync(source, query.Platform, query.LogName, cancellationToken)
+                ?? throw new NonImageSourceException(reference, source.Identifier);
             return new FrontendImageConfig(resolved, digest, config);
         }
-        catch (Exception error) when (error is not OperationCanceledException)
+        catch (Exception error) when (error is not (OperationCanceledException or NonImageSourceException))
         {
             throw new InvalidOperationException($"failed to resolve source metadata for {ImageReference.ParseWithDefaultTag(reference)}: {error.Message}", error);
+        }
+    }
+
+    private void ApplyPolicy(SourceOp source)
+    {
+        var reference = source.Identifier[(source.Identifier.IndexOf("://", StringComparison.Ordinal) + 3)..];
+        try
+        {
+            build.PolicyWith(policies)?.Evaluate(source);
+        }
+        catch (LlbException refusal)
+        {
+            throw new InvalidOperationException($"failed to resolve source metadata for {reference}: could not resolve image due to policy: {refusal.Message}", refusal);
         }
     }
 

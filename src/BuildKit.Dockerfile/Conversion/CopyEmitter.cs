@@ -18,8 +18,9 @@ internal sealed class CopyEmitter(ConversionScope scope)
 
     public void Emit(Stage stage, CopyInstruction copy, IReadOnlyList<Stage> sources)
     {
-        // A checksum is read before anything else is looked at.
-        var checksum = copy.Checksum.Length > 0 ? ParseChecksum(copy.Checksum) : default;
+        // A checksum is read before anything else is looked at. That of a repository is a commit.
+        var pinsCommit = copy.Checksum.Length > 0 && PinsCommit(copy);
+        var checksum = copy.Checksum.Length > 0 && !pinsCommit ? ParseChecksum(copy.Checksum) : default;
         var source = sources.Count > 0 ? sources[0] : null;
         if (source is { IsEmitted: false })
             throw new DockerfileException($"cannot copy from stage {GoQuote.Quote(copy.From)}, it needs to be defined before current stage {GoQuote.Quote(stage.DisplayName)}");
@@ -31,7 +32,7 @@ internal sealed class CopyEmitter(ConversionScope scope)
             CreateDestinationPath = true,
         };
         options = ChmodText.Apply(options, copy.Chmod);
-        if (copy.Checksum.Length > 0)
+        if (copy.Checksum.Length > 0 && !pinsCommit)
             CheckChecksum(copy);
 
         var environment = stage.Environment;
@@ -71,7 +72,7 @@ internal sealed class CopyEmitter(ConversionScope scope)
             if (GitReference.Parse(path) is { LooksLocal: false } git)
                 Add(Git(copy, git, name), "/", options);
             else if (IsHttp(path))
-                Add(Http(copy, path, checksum, name), "/" + FileName(path), options);
+                Add(Http(copy, path, checksum, name), "/" + FileName(path), options with { AttemptUnpack = copy.Unpack is true });
             else
                 AddPath(path);
         }
@@ -100,7 +101,7 @@ internal sealed class CopyEmitter(ConversionScope scope)
                 FollowSymlinks = true,
                 CopyDirectoryContents = true,
                 IncludePatterns = patterns,
-                AttemptUnpack = copy.IsAdd,
+                AttemptUnpack = copy.Unpack ?? copy.IsAdd,
                 AllowWildcard = true,
                 AllowEmptyWildcard = true,
             });
@@ -111,6 +112,7 @@ internal sealed class CopyEmitter(ConversionScope scope)
         ? State.Git(git.Remote, git.Fragment, new GitOptions
         {
             KeepGitDir = copy.KeepGitDir,
+            Checksum = copy.Checksum,
             ScanSshHostKeys = SshHostKeys.Scan,
             Constraints = OpConstraints.None.WithCustomName(name),
         })
@@ -158,6 +160,15 @@ internal sealed class CopyEmitter(ConversionScope scope)
         throw new DockerfileException(length == 0 ? "unsupported digest algorithm"
             : text.Length - colon - 1 != length ? "invalid checksum digest length"
             : "invalid checksum digest format");
+    }
+
+    private bool PinsCommit(CopyInstruction copy)
+    {
+        if (copy.Sources is not [var only] || GitReference.Parse(only) is not { LooksLocal: false } || !scope.LlbCaps.Supports(LlbCaps.SourceGitChecksum))
+            return false;
+        return copy.Checksum.Length is >= 7 and <= 40 && !copy.Checksum.AsSpan().ContainsAnyExcept("0123456789abcdef")
+            ? true
+            : throw new DockerfileException($"invalid checksum {copy.Checksum}, expected hex commit hash");
     }
 
     private static void CheckChecksum(CopyInstruction copy)

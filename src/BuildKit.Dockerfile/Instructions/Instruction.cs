@@ -97,6 +97,10 @@ public sealed record CopyInstruction : Instruction
     /// <summary><c>--keep-git-dir</c>.</summary>
     public bool KeepGitDir { get; init; }
 
+    /// <summary><c>--unpack</c>: whether archives are unpacked; null where that depends on the kind of source. The
+    /// flag is younger than the version this frontend follows otherwise.</summary>
+    public bool? Unpack { get; init; }
+
     /// <summary><c>--exclude</c>.</summary>
     public IReadOnlyList<string> Excludes { get; init; } = [];
 }

@@ -143,7 +143,7 @@ public sealed partial class InstructionParser(DockerfileFeatures features, Linte
             throw new DockerfileException($"{name} requires at least two arguments, but only one was provided. Destination could not be determined");
         var flags = new FlagSet().Text("chown", "chmod").Bool("link");
         if (isAdd)
-            flags.Bool("keep-git-dir").Text("checksum");
+            flags.Bool("keep-git-dir", "unpack").Text("checksum");
         else
             flags.Text("from");
         if (features.Excludes)
@@ -176,6 +176,7 @@ public sealed partial class InstructionParser(DockerfileFeatures features, Linte
             Link = flags.IsSet("link"),
             Parents = flags.IsSet("parents"),
             KeepGitDir = flags.IsSet("keep-git-dir"),
+            Unpack = flags.All("unpack") is [var unpack] ? unpack is "true" : null,
             Excludes = flags.All("exclude"),
         });
     }

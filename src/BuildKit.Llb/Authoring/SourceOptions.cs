@@ -138,6 +138,9 @@ public sealed record GitOptions
     /// <summary>Keep <c>.git</c> in the result.</summary>
     public bool KeepGitDir { get; init; }
 
+    /// <summary>First digits of the commit, or of the tag, that the reference must have; empty for any.</summary>
+    public string Checksum { get; init; } = "";
+
     /// <summary>Id of a secret with a token; empty for none, null for the default.</summary>
     public string? AuthTokenSecret { get; init; }
 

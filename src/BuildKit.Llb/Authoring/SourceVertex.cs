@@ -52,6 +52,7 @@ public static class SourceAttributes
     public const string LocalSharedKeyHint = "local.sharedkeyhint";
     public const string LocalDiffer = "local.differ";
     public const string GitFullUrl = "git.fullurl";
+    public const string GitChecksum = "git.checksum";
     public const string GitKeepGitDir = "git.keepgitdir";
     public const string GitAuthTokenSecret = "git.authtokensecret";
     public const string GitAuthHeaderSecret = "git.authheadersecret";

@@ -129,6 +129,12 @@ public partial class State
             needed.Add(LlbCaps.SourceGitKeepDir);
         }
 
+        if (options.Checksum.Length > 0)
+        {
+            attributes[SourceAttributes.GitChecksum] = options.Checksum;
+            needed.Add(LlbCaps.SourceGitChecksum);
+        }
+
         if (url.Length > 0)
         {
             attributes[SourceAttributes.GitFullUrl] = url;

@@ -51,6 +51,7 @@ public static class LlbCaps
     public const string SourceHttpUidGid = "soruce.http.uidgid"; // misspelt in the protocol
     public const string SourceBuildOpLlbFilename = "source.buildop.llbfilename";
     public const string SourceGit = "source.git";
+    public const string SourceGitChecksum = "source.git.checksum"; // younger than the version we follow otherwise
     public const string SourceGitFullUrl = "source.git.fullurl";
     public const string SourceGitHttpAuth = "source.git.httpauth";
     public const string SourceGitKeepDir = "source.git.keepgitdir";
@@ -93,7 +94,7 @@ public static class LlbCaps
         new(FileCopyAlwaysReplaceExistingDestPaths), new(FileCopyIncludeExcludePatterns), new(FileRmNoFollowSymlink),
         new(FileRmWildcard), new(FileSymlinkCreate), new(GcFreeSpaceFilter), new(HistoryFilter), new(MergeOp),
         new(MetaDescription), new(MetaExportCache), new(MetaIgnoreCache), new(Platform), new(SourceHttpUidGid),
-        new(SourceBuildOpLlbFilename), new(SourceGit), new(SourceGitFullUrl), new(SourceGitHttpAuth),
+        new(SourceBuildOpLlbFilename), new(SourceGit), new(SourceGitChecksum), new(SourceGitFullUrl), new(SourceGitHttpAuth),
         new(SourceGitKeepDir), new(SourceGitKnownSshHosts), new(SourceGitMountSshSock), new(SourceGitSubdir),
         new(SourceHttp), new(SourceHttpChecksum), new(SourceHttpPerm), new(SourceImage), new(SourceImageLayerLimit),
         new(SourceImageResolveMode), new(SourceLocal), new(SourceLocalDiffer), new(SourceLocalExcludePatterns),

@@ -31,12 +31,11 @@ public interface ICacheImportBackend
     /// <summary>The layers come from the client's session, which ends with the build: they are fetched when a hit is loaded.</summary>
     bool IsSessionBound { get; }
 
-    /// <summary>The layers of a hit are fetched (not unpacked) and verified when it is loaded, so that one that cannot be had
-    /// makes a miss instead of failing what reads it later.</summary>
-    bool FetchesAtLoad => false;
-
     /// <summary>Image reference lazy layers belong to; empty for none.</summary>
     string ImageRef { get; }
+
+    /// <summary>Requests wait for their turn on this side at the moment: silence says nothing of the store.</summary>
+    bool IsBusy => false;
 }
 
 /// <summary>A content store of the client, reached through its session.</summary>

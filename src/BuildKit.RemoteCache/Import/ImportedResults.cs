@@ -12,12 +12,11 @@ namespace BuildKit.RemoteCache.Import;
 /// <param name="cache">The parsed graph.</param>
 /// <param name="refs">Where refs are made.</param>
 /// <param name="toResult">Makes a result that owns a ref.</param>
-/// <param name="backend">Where the layers come from.</param>
+/// <param name="backend">Where the cache comes from.</param>
+/// <param name="health">What is known of the import.</param>
 internal sealed class ImportedResults(
-    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, ICacheImportBackend backend) : IChainResultStorage
+    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, ICacheImportBackend backend, ImportHealth health) : IChainResultStorage
 {
-    private int _warned;
-
     public ValueTask<CacheResultInfo> SaveAsync(IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
 
@@ -51,7 +50,7 @@ internal sealed class ImportedResults(
     public Task<IReadOnlyList<object>> LoadRemotesAsync(
         IOperationContext? context, CacheResultInfo result, object? compression, IEnumerable<string> sessionIds, CancellationToken cancellationToken)
     {
-        var layers = Find(result.Id).Layers;
+        var layers = Guarded(Find(result.Id).Layers, context);
         if (compression is CompressionOptions wanted)
         {
             var matching = layers.Descriptors.Count(d => TypeOf(d) == wanted.Type);
@@ -64,28 +63,32 @@ internal sealed class ImportedResults(
     private ImportedResult Find(string resultId) =>
         cache.FindResult(resultId) ?? throw new RemoteCacheException($"{resultId}: not found");
 
-    private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers layers, CancellationToken cancellationToken)
+    private RemoteLayers Guarded(RemoteLayers layers, IOperationContext? context) => layers with { Provider = health.Guard(layers.Provider, () => backend.IsBusy, context?.Progress) };
+
+    private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers stored, CancellationToken cancellationToken)
     {
+        var layers = Guarded(stored, context);
+        var asked = layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask()).ToList();
+        Descriptor?[] known;
         try
         {
-            return await MakeRefsAsync(context, layers, cancellationToken).ConfigureAwait(false);
+            known = await Task.WhenAll(asked).ConfigureAwait(false);
         }
         catch (Exception e) when (!cancellationToken.IsCancellationRequested)
         {
-            // Said once: a store that is down harms every layer.
-            if (context is not null && Interlocked.Exchange(ref _warned, 1) == 0)
-                context.Progress.Write(ProgressWarning.Of($"imported cache cannot be used for every step, those are executed: {e.Message}"));
+            health.Lose(layers.Descriptors[asked.FindIndex(answer => !answer.IsCompletedSuccessfully)].Digest, e, context?.Progress);
             throw;
         }
-    }
-
-    private async Task<IResult> MakeRefsAsync(IOperationContext? context, RemoteLayers layers, CancellationToken cancellationToken)
-    {
-        var known = await Task.WhenAll(layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask())).ConfigureAwait(false);
         for (var i = 0; i < known.Length; i++)
         {
-            if (known[i] is null)
-                throw new RemoteCacheException($"blob {layers.Descriptors[i].Digest} of the imported cache is gone");
+            // What was fetched already is good, whatever became of the import.
+            if (known[i] is null && await refs.Content.GetInfoAsync(layers.Descriptors[i].Digest, cancellationToken).ConfigureAwait(false) is null)
+            {
+                var gone = new RemoteCacheException($"blob {layers.Descriptors[i].Digest} of the imported cache is gone");
+                if (!health.IsLost(layers.Descriptors[i].Digest))
+                    health.Lose(layers.Descriptors[i].Digest, gone, context?.Progress);
+                throw gone;
+            }
         }
         var progress = context is null ? null : new LayerProgress(context.Progress);
         var handlers = layers.Descriptors.DistinctBy(d => d.Digest).ToDictionary(d => d.Digest, d => new DescriptorHandler
@@ -94,7 +97,8 @@ internal sealed class ImportedResults(
             Annotations = d.Annotations,
             Ref = backend.ImageRef,
             Progress = progress is null ? null : progress.Report,
-            SessionBound = backend.IsSessionBound,
+            SessionBound = backend.IsSessionBound || health.IsDoubtful,
+            Lost = (digest, why) => health.Lose(digest, why, context?.Progress),
         });
         IImmutableRef? top = null;
         try
@@ -116,8 +120,6 @@ internal sealed class ImportedResults(
                     await top.DisposeAsync().ConfigureAwait(false);
                 top = next;
             }
-            if (top is not null && backend.FetchesAtLoad)
-                await top.FetchAsync(cancellationToken).ConfigureAwait(false);
             return toResult(top ?? throw new RemoteCacheException("imported result without layers"));
         }
         catch

@@ -38,9 +38,6 @@ internal sealed class ImmutableRef(RefStore store, CacheRecord record, RefOption
     }
 
     /// <inheritdoc/>
-    public Task FetchAsync(CancellationToken cancellationToken) => store.FetchLayersAsync(record, options, cancellationToken);
-
-    /// <inheritdoc/>
     public Task ExtractAsync(CancellationToken cancellationToken) => store.UnlazyAsync(record, options, topLevel: true, cancellationToken);
 
     /// <inheritdoc/>

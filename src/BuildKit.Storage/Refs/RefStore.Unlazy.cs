@@ -1,6 +1,6 @@
-using System.Runtime.ExceptionServices;
 using BuildKit.Oci;
 using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers.Tar;
 using BuildKit.Storage.Snapshots;
 
 namespace BuildKit.Storage.Refs;
@@ -30,32 +30,9 @@ public sealed partial class RefStore
             return;
         if (!options.Handlers.TryGetValue(record.Blob, out var handler))
             throw new MissingDescriptorHandlersException([record.Blob]);
-        while (true)
-        {
-            try
-            {
-                await _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken);
-                return;
-            }
-            catch (FetchFailedException e) when (ReferenceEquals(e.Provider, handler.Provider))
-            {
-                ExceptionDispatchInfo.Throw(e.InnerException!);
-            }
-            catch (FetchFailedException)
-            {
-                // Who was faster asked elsewhere, where the blob cannot be had.
-            }
-        }
-    }
-
-    /// <summary>Makes sure the blobs of all layers of a record that are not unpacked are in the content store.</summary>
-    internal async Task FetchLayersAsync(CacheRecord record, RefOptions options, CancellationToken cancellationToken)
-    {
-        List<CacheRecord> lazy;
-        lock (_gate)
-            lazy = record.LayerWalk().FindAll(layer => layer.BlobOnly && layer.Kind is RecordKind.BaseLayer or RecordKind.Layer);
-        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        await AllOrFirstFailureAsync(lazy.ConvertAll(layer => FetchBlobAsync(layer, options, failing.Token)), failing);
+        await OrLostAsync(
+            record.Blob, options, () => _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken),
+            static _ => true, cancellationToken);
     }
 
     private async Task<bool> UnlazyOnceAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
@@ -103,11 +80,9 @@ public sealed partial class RefStore
         var mounts = await _snapshotter.PrepareAsync(key, record.Parent?.SnapshotId, null, cancellationToken);
         try
         {
-            Digest diffId;
-            await using (var blob = await _content.OpenAsync(record.Blob, cancellationToken))
-                diffId = await _layers.ApplyAsync(blob, record.MediaType, mounts, cancellationToken);
-            if (diffId != record.DiffId)
-                throw new BlobVerificationException($"layer {record.Blob}: unpacked to diff id {diffId}, expected {record.DiffId}: failed precondition");
+            await OrLostAsync(
+                record.Blob, options, () => ApplyAsync(record, mounts, cancellationToken),
+                static e => e is BlobVerificationException or TarFormatException or InvalidDataException, cancellationToken);
             await _naming.WaitAsync(cancellationToken);
             try
             {
@@ -132,6 +107,15 @@ public sealed partial class RefStore
         if (record.Description.Length == 0 && options.Handlers.TryGetValue(record.Blob, out var handler) && handler.Ref.Length > 0)
             Change(record, r => r.Description = "pulled from " + handler.Ref);
         options.Progress?.Invoke(status, 0, 0, true);
+    }
+
+    private async Task ApplyAsync(CacheRecord record, IReadOnlyList<MountSpec> mounts, CancellationToken cancellationToken)
+    {
+        Digest diffId;
+        await using (var blob = await _content.OpenAsync(record.Blob, cancellationToken))
+            diffId = await _layers.ApplyAsync(blob, record.MediaType, mounts, cancellationToken);
+        if (diffId != record.DiffId)
+            throw new BlobVerificationException($"layer {record.Blob}: unpacked to diff id {diffId}, expected {record.DiffId}: failed precondition");
     }
 
     private async Task CombineAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
@@ -169,10 +153,6 @@ public sealed partial class RefStore
             await AddSourcesAsync(record, cancellationToken);
             handler.Progress?.Invoke(status, record.BlobSize, record.BlobSize, true);
         }
-        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
-        {
-            throw new FetchFailedException(handler.Provider, e);
-        }
         finally
         {
             _downloads.Release();
@@ -200,11 +180,5 @@ public sealed partial class RefStore
 
         if (failed is not null)
             await failed;
-    }
-
-    /// <summary>A fetch that several wait for failed; it matters to those who would fetch from the same place.</summary>
-    private sealed class FetchFailedException(IBlobProvider provider, Exception inner) : Exception(inner.Message, inner)
-    {
-        public IBlobProvider Provider => provider;
     }
 }

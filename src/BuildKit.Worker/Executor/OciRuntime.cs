@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text;
 
 namespace BuildKit.Worker.Executor;
 
@@ -13,11 +12,11 @@ public sealed class OciRuntime : IDisposable
     private readonly ProcessSpawner _spawner;
     private readonly string _stateDirectory;
     private readonly string _logPath;
+    private bool? _keepsContainers;
 
-    private OciRuntime(string path, bool keepsContainers, string stateDirectory, string logPath, ProcessSpawner spawner)
+    private OciRuntime(string path, string stateDirectory, string logPath, ProcessSpawner spawner)
     {
         Path = path;
-        KeepsContainers = keepsContainers;
         _stateDirectory = stateDirectory;
         _logPath = logPath;
         _spawner = spawner;
@@ -25,9 +24,6 @@ public sealed class OciRuntime : IDisposable
 
     /// <summary>Absolute path of the program.</summary>
     public string Path { get; }
-
-    /// <summary>Whether <c>run --keep</c> is known: the container's cgroup can then be read after its end.</summary>
-    public bool KeepsContainers { get; }
 
     /// <summary>File the runtime logs to.</summary>
     public string LogPath => _logPath;
@@ -46,10 +42,15 @@ public sealed class OciRuntime : IDisposable
                 : "failed to find runc binary: install an OCI runtime (Debian: apt-get install crun, or runc) or name one with --oci-worker-binary");
         var state = System.IO.Path.Combine(executorDirectory, "state");
         Directory.CreateDirectory(state);
-        var help = Capture(path, ["run", "--help"]);
-        return new OciRuntime(path, help.Contains("--keep", StringComparison.Ordinal), state,
-            System.IO.Path.Combine(executorDirectory, "runc-log.json"), new ProcessSpawner());
+        return new OciRuntime(path, state, System.IO.Path.Combine(executorDirectory, "runc-log.json"), new ProcessSpawner());
     }
+
+    /// <summary>
+    /// Whether <c>run --keep</c> is known: the container's cgroup can then be read after its end. The program is asked
+    /// at the first container, not at the daemon's start, which would have to wait for it.
+    /// </summary>
+    public async ValueTask<bool> KeepsContainersAsync(CancellationToken cancellationToken) =>
+        _keepsContainers ??= (await RunAsync(["run", "--help"], cancellationToken)).Output.Contains("--keep", StringComparison.Ordinal);
 
     /// <summary>Full path of a program in PATH, or null.</summary>
     public static string? Locate(string program)
@@ -63,14 +64,18 @@ public sealed class OciRuntime : IDisposable
     }
 
     /// <summary>Starts <c>run</c> for a bundle; the process ends with the container's first process.</summary>
-    public Task<Process> StartRunAsync(string bundle, string id, bool keep, bool withStdin) =>
-        _spawner.StartAsync(Command(dieWithDaemon: true, withStdin, keep && KeepsContainers
+    /// <param name="bundle">Directory of the specification.</param>
+    /// <param name="id">Name of the container.</param>
+    /// <param name="keep">Whether it stays until it is deleted; only where <see cref="KeepsContainersAsync"/> says so.</param>
+    /// <param name="streams">Where its input and output go.</param>
+    internal Task<Process> StartRunAsync(string bundle, string id, bool keep, RuntimeStreams streams) =>
+        _spawner.StartAsync(Command(dieWithDaemon: true, streams, keep
             ? ["run", "--bundle", bundle, "--keep", id]
             : ["run", "--bundle", bundle, id]));
 
     /// <summary>Starts <c>exec</c> of a process description in a running container.</summary>
-    public Task<Process> StartExecAsync(string processFile, string pidFile, string id, bool withStdin) =>
-        _spawner.StartAsync(Command(dieWithDaemon: true, withStdin, ["exec", "--process", processFile, "--pid-file", pidFile, id]));
+    internal Task<Process> StartExecAsync(string processFile, string pidFile, string id, RuntimeStreams streams) =>
+        _spawner.StartAsync(Command(dieWithDaemon: true, streams, ["exec", "--process", processFile, "--pid-file", pidFile, id]));
 
     /// <summary>Sends a signal to the container's first process; a container that is gone is no error.</summary>
     public async Task KillAsync(string id, int signal, CancellationToken cancellationToken) =>
@@ -96,7 +101,7 @@ public sealed class OciRuntime : IDisposable
 
     private async Task<(int Code, string Output)> RunAsync(string[] arguments, CancellationToken cancellationToken)
     {
-        using var process = await _spawner.StartAsync(Command(dieWithDaemon: false, withStdin: false, arguments));
+        using var process = await _spawner.StartAsync(Command(dieWithDaemon: false, default, arguments));
         var errors = process.StandardError.ReadToEndAsync(cancellationToken);
         var output = await process.StandardOutput.ReadToEndAsync(cancellationToken);
         await errors;
@@ -104,33 +109,22 @@ public sealed class OciRuntime : IDisposable
         return (process.ExitCode, output);
     }
 
-    private ProcessStartInfo Command(bool dieWithDaemon, bool withStdin, string[] arguments)
+    private ProcessStartInfo Command(bool dieWithDaemon, RuntimeStreams streams, string[] arguments)
     {
-        var start = new ProcessStartInfo(dieWithDaemon ? "setpriv" : Path)
+        string[] command = [Path, "--root", _stateDirectory, "--log", _logPath, "--log-format", "json", .. arguments];
+        if (dieWithDaemon)
+            command = ["setpriv", "--pdeathsig", "KILL", "--", .. command];
+        // A started process can be given pipes only; a shell puts the terminal in their place and becomes the command.
+        if (streams.Terminal is { } terminal)
+            command = ["sh", "-c", "exec \"$@\" <\"$0\" >\"$0\" 2>&1", terminal, .. command];
+        var start = new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-            RedirectStandardInput = withStdin,
+            RedirectStandardInput = streams.HasInput || streams.Terminal is not null,
             UseShellExecute = false,
         };
-        string[] prefix = dieWithDaemon ? ["--pdeathsig", "KILL", "--", Path] : [];
-        foreach (var argument in (string[])[.. prefix, "--root", _stateDirectory, "--log", _logPath, "--log-format", "json", .. arguments])
-            start.ArgumentList.Add(argument);
         start.Environment.Remove("NOTIFY_SOCKET");
         return start;
-    }
-
-    private static string Capture(string program, string[] arguments)
-    {
-        var start = new ProcessStartInfo(program) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
-        foreach (var argument in arguments)
-            start.ArgumentList.Add(argument);
-        using var process = Process.Start(start)!;
-        var text = new StringBuilder();
-        process.ErrorDataReceived += (_, line) => text.AppendLine(line.Data);
-        process.BeginErrorReadLine();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return output + text;
     }
 }

@@ -10,9 +10,10 @@ internal sealed class ProcessSpawner : IDisposable
     private readonly BlockingCollection<(ProcessStartInfo Start, TaskCompletionSource<Process> Done)> _requests = [];
     private readonly Thread _thread;
 
-    public ProcessSpawner()
+    /// <param name="prepare">Run once on the thread: what it changes about the thread, the processes inherit.</param>
+    public ProcessSpawner(Action? prepare = null)
     {
-        _thread = new Thread(Loop) { IsBackground = true, Name = "process spawner" };
+        _thread = new Thread(() => Loop(prepare)) { IsBackground = true, Name = "process spawner" };
         _thread.Start();
     }
 
@@ -31,10 +32,24 @@ internal sealed class ProcessSpawner : IDisposable
         _requests.Dispose();
     }
 
-    private void Loop()
+    private void Loop(Action? prepare)
     {
+        Exception? failure = null;
+        try
+        {
+            prepare?.Invoke();
+        }
+        catch (Exception exception)
+        {
+            failure = exception; // every start reports it
+        }
         foreach (var (start, done) in _requests.GetConsumingEnumerable())
         {
+            if (failure is not null)
+            {
+                done.SetException(failure);
+                continue;
+            }
             try
             {
                 done.SetResult(Process.Start(start)!);

@@ -10,7 +10,8 @@ namespace BuildKit.Worker.Ops;
 
 /// <summary>Makes operations of LLB vertices.</summary>
 public sealed class OperationFactory(
-    ExecEnvironment exec, IReadOnlyList<ISource> sources, IContentHasher hasher, string workerId, WorkerSlots slots, string temporaryDirectory) : IOperationResolver
+    ExecEnvironment exec, IReadOnlyList<ISource> sources, IContentHasher hasher, string workerId, WorkerSlots slots, string temporaryDirectory,
+    NestedSolve nested) : IOperationResolver
 {
     private readonly Dictionary<string, ISource> _sources = sources
         .SelectMany(source => source.Schemes.Select(scheme => (scheme, source)))
@@ -34,14 +35,14 @@ public sealed class OperationFactory(
                 return new FileOperation(op.File, inputCount, llb.Name, refs, hasher, workerId, slots, temporaryDirectory);
             case Op.OpOneofCase.Merge:
                 return new CombineOperation(
-                    GraphDigest.Merge(op.Merge).Digest, inputCount,
+                    GraphDigest.Merge(op.Merge).Digest, inputCount, llb.Name,
                     (inputs, options, token) => refs.MergeAsync([.. op.Merge.Inputs.Select(input => inputs[(int)input.Input])], options, token), workerId);
             case Op.OpOneofCase.Diff:
                 return new CombineOperation(
-                    GraphDigest.Diff(op.Diff).Digest, inputCount,
+                    GraphDigest.Diff(op.Diff).Digest, inputCount, llb.Name,
                     (inputs, options, token) => DiffAsync(refs, op.Diff, inputs, options, token), workerId);
             case Op.OpOneofCase.Build:
-                throw new NotSupportedException("build operations (a build definition made by another step) are not part of this version yet");
+                return new BuildOperation(op.Build, inputCount, subBuilder, nested, temporaryDirectory);
             default:
                 throw new InvalidOperationException($"no support for operation {op.OpCase}");
         }
@@ -52,9 +53,11 @@ public sealed class OperationFactory(
     {
         var lower = diff.Lower.Input < 0 ? null : inputs[(int)diff.Lower.Input];
         var upper = diff.Upper.Input < 0 ? null : inputs[(int)diff.Upper.Input];
-        // Nothing taken away from a tree is the tree; an empty tree minus anything that is empty too is empty.
+        // Nothing taken away from a tree is the tree; a tree without itself is empty, and has no layer.
         if (lower is null)
             return upper?.Clone();
+        if (lower.Id == upper?.Id)
+            return null;
         return await refs.DiffAsync(lower, upper, options, cancellationToken);
     }
 
@@ -64,8 +67,6 @@ public sealed class OperationFactory(
         if (end < 0)
             throw new InvalidOperationException($"failed to parse {source.Identifier}: invalid");
         var scheme = source.Identifier[..end];
-        return _sources.GetValueOrDefault(scheme) ?? throw new NotSupportedException(scheme is "git" or "http" or "https" or "oci-layout"
-            ? $"{scheme}:// sources are not part of this version yet (wanted: {source.Identifier})"
-            : $"unsupported scheme {scheme} in {source.Identifier}");
+        return _sources.GetValueOrDefault(scheme) ?? throw new InvalidOperationException($"unknown scheme {scheme}: not found");
     }
 }

@@ -34,8 +34,11 @@ public sealed class StepSessions(IClientSessions sessions, string socketDirector
                 async session =>
                 {
                     await SshForwarder.CheckAsync(session.Channel, id, cancellationToken);
+                    // Several steps may use an agent at once: each socket is in a directory of its own.
                     Directory.CreateDirectory(socketDirectory);
-                    return new Socket(SshForwarder.Start(session.Channel, id, socketDirectory, uid, gid, mode, CancellationToken.None));
+                    var directory = Path.Combine(socketDirectory, Path.GetRandomFileName());
+                    Directory.CreateDirectory(directory);
+                    return new Socket(SshForwarder.Start(session.Channel, id, directory, uid, gid, mode, CancellationToken.None), directory);
                 },
                 cancellationToken);
         }
@@ -45,10 +48,14 @@ public sealed class StepSessions(IClientSessions sessions, string socketDirector
         }
     }
 
-    private sealed class Socket(SshForwarder forwarder) : IForwardedSocket
+    private sealed class Socket(SshForwarder forwarder, string directory) : IForwardedSocket
     {
         public string Path => forwarder.SocketPath;
 
-        public ValueTask DisposeAsync() => forwarder.DisposeAsync();
+        public async ValueTask DisposeAsync()
+        {
+            await forwarder.DisposeAsync();
+            Directory.Delete(directory);
+        }
     }
 }

@@ -191,7 +191,7 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
     [InlineData(1, "stalled", "nothing came for 1s")]
     [InlineData(2, "gone at the last moment", "BlobNotFound")]
     [InlineData(1, "busy lookups", "maximum timeout reached")]
-    public async Task A_layer_that_cannot_be_had_is_a_miss_with_one_warning(int version, string what, string warning)
+    public async Task A_layer_that_cannot_be_had_is_a_miss_with_a_warning(int version, string what, string warning)
     {
         using var context = Context();
         using var temp = new TempDirectory();
@@ -210,7 +210,8 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
                 break;
         }
         var build = (await second.BuildAsync(context, "--import-cache", Cache + ",timeout=1s", "--output", $"type=local,dest={temp.Path}/second")).Succeeded();
-        Assert.Contains(warning, Assert.Single(build.Trace.Warnings), StringComparison.Ordinal);
+        Assert.Contains(build.Trace.Warnings, w => w.Contains(warning, StringComparison.Ordinal));
+        Assert.Equal(build.Trace.Warnings.Distinct().Count(), build.Trace.Warnings.Count);
         Assert.NotEqual(await File.ReadAllTextAsync($"{temp.Path}/first/app/random"), await File.ReadAllTextAsync($"{temp.Path}/second/app/random"));
         if (what == "busy lookups")
             await Task.Delay(2000); // the daemon leaves the service alone as long as that asked

@@ -53,3 +53,10 @@ public sealed class EndToEndTheoryAttribute : TheoryAttribute
 {
     public EndToEndTheoryAttribute(params string[] more) => Skip = Requirement.Missing([.. BuildFixture.Needs, .. more]);
 }
+
+/// <summary>As <see cref="EndToEndFactAttribute"/>, for the cases of a golden set.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class EndToEndGoldenTheoryAttribute : GoldenTheoryAttribute
+{
+    public EndToEndGoldenTheoryAttribute(params string[] more) => Skip = Requirement.Missing([.. BuildFixture.Needs, .. more]);
+}

@@ -15,21 +15,16 @@ public sealed class FileOperationsGoldenTests
 {
     public static TheoryData<string> Cases()
     {
-        var cases = new TheoryData<string>();
-        foreach (var file in Directory.GetFiles(Golden.Path("fileops", "cases"), "llb-*.json").Order(StringComparer.Ordinal))
-        {
-            using var json = JsonDocument.Parse(File.ReadAllBytes(file));
-            if (json.RootElement.GetProperty("ops").EnumerateArray().All(OnlyFiles))
-                cases.Add(Path.GetFileNameWithoutExtension(file));
-        }
-        return cases;
+        return Golden.Index("fileops", "cases")
+            .Where(c => c.GetProperty("kind").GetString() == "llb" && Golden.List(Golden.Path("fileops", "cases", c.GetProperty("name").GetString() + ".json"), "ops").All(OnlyFiles))
+            .Names();
 
         static bool OnlyFiles(JsonElement op) =>
             op.TryGetProperty("file", out _) || (op.TryGetProperty("source", out var source) && source.GetProperty("identifier").GetString() == "local://context"
                 && (!source.TryGetProperty("attrs", out var attrs) || attrs.EnumerateObject().All(a => a.Name == "local.sharedkeyhint")));
     }
 
-    [RequiresTheory("root", "cp")]
+    [RequiresGoldenTheory("root", "cp")]
     [MemberData(nameof(Cases))]
     public async Task File_actions_leave_on_disk_what_the_reference_leaves(string name)
     {

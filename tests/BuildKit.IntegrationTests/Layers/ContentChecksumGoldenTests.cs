@@ -13,24 +13,20 @@ namespace BuildKit.IntegrationTests.Layers;
 /// <summary>Every content digest of the golden set, read from trees on disk and from transferred ones.</summary>
 public sealed class ContentChecksumGoldenTests
 {
-    private static readonly JsonElement Set = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("cachekeys", "contenthash.json"))).RootElement;
+    public static TheoryData<int> Queries() => Golden.List(Golden.Path("cachekeys", "contenthash.json"), "vectors").Numbers();
 
-    public static TheoryData<int> Queries()
-    {
-        var data = new TheoryData<int>();
-        for (var i = 0; i < Set.GetProperty("vectors").GetArrayLength(); i++)
-            data.Add(i);
-        return data;
-    }
+    public static TheoryData<string> Trees() =>
+        File.Exists(Golden.Path("cachekeys", "contenthash.json")) ? [.. Set().GetProperty("trees").EnumerateObject().Select(tree => tree.Name)] : [];
 
-    [RequiresTheory("root")]
+    [RequiresGoldenTheory("root")]
     [MemberData(nameof(Queries))]
     public async Task A_query_on_disk_gives_the_digest_of_the_reference(int index)
     {
-        var vector = Set.GetProperty("vectors")[index];
+        var set = Set();
+        var vector = set.GetProperty("vectors")[index];
         using var temp = new TempDirectory();
         var root = temp.Sub("t");
-        Create(root, Set.GetProperty("trees").GetProperty(vector.GetProperty("tree").GetString()!));
+        Create(root, set.GetProperty("trees").GetProperty(vector.GetProperty("tree").GetString()!));
         var metadata = new Metadata();
         await AssertQuery(vector, new ContentChecksum(), new Ref(root, metadata));
         // What was kept answers again without the disk.
@@ -38,22 +34,44 @@ public sealed class ContentChecksumGoldenTests
             await AssertQuery(vector, new ContentChecksum(), new Ref(null, metadata));
     }
 
-    [RequiresFact("root")]
-    public async Task Every_entry_on_disk_has_the_digests_of_the_reference()
+    [RequiresGoldenTheory("root")]
+    [MemberData(nameof(Trees))]
+    public async Task Every_entry_on_disk_has_the_digests_of_the_reference(string name)
     {
+        var tree = Set().GetProperty("trees").GetProperty(name);
         using var temp = new TempDirectory();
-        foreach (var tree in Set.GetProperty("trees").EnumerateObject())
+        var root = temp.Sub("t");
+        Create(root, tree);
+        var checksum = new ContentChecksum();
+        foreach (var entry in tree.EnumerateArray())
         {
-            var root = temp.Sub(tree.Name);
-            Create(root, tree.Value);
-            var checksum = new ContentChecksum();
-            foreach (var entry in tree.Value.EnumerateArray())
-            {
-                var digest = await checksum.ComputeAsync(new Ref(root, new Metadata()), entry.GetProperty("path").GetString()!, new ChecksumOptions(), CancellationToken.None);
-                Assert.Equal((entry.GetProperty("path").GetString(), entry.GetProperty("digest").GetString()), (entry.GetProperty("path").GetString(), digest.ToString()));
-            }
+            var digest = await checksum.ComputeAsync(new Ref(root, new Metadata()), entry.GetProperty("path").GetString()!, new ChecksumOptions(), CancellationToken.None);
+            Assert.Equal((entry.GetProperty("path").GetString(), entry.GetProperty("digest").GetString()), (entry.GetProperty("path").GetString(), digest.ToString()));
         }
     }
+
+    [RequiresFact("root")]
+    public async Task Trees_that_are_kept_do_not_pile_up_in_memory_and_are_not_read_again()
+    {
+        const int Limit = 500, Files = 100;
+        using var temp = new TempDirectory();
+        var root = temp.Sub("t");
+        for (var i = 0; i < Files; i++)
+            await File.WriteAllTextAsync($"{root}/{i}", "x");
+        var checksum = new ContentChecksum(mostIdleNodes: Limit);
+        var refs = Enumerable.Range(0, 30).Select(i => new Ref(root, new Metadata(), $"r{i}")).ToList();
+        foreach (var reference in refs)
+        {
+            await checksum.ComputeAsync(reference, "/", new ChecksumOptions(), CancellationToken.None);
+            Assert.InRange(checksum.NodesInMemory, 1, Limit);
+        }
+        Assert.Equal((refs.Count * Files, refs.Count), (checksum.Work.Files, checksum.Work.Directories));
+        foreach (var reference in refs)
+            await checksum.ComputeAsync(reference, "/", new ChecksumOptions(), CancellationToken.None);
+        Assert.Equal((refs.Count * Files, refs.Count), (checksum.Work.Files, checksum.Work.Directories));
+    }
+
+    private static JsonElement Set() => Golden.Json("cachekeys", "contenthash.json");
 
     private static async Task AssertQuery(JsonElement vector, ContentChecksum checksum, Ref reference)
     {
@@ -112,9 +130,9 @@ public sealed class ContentChecksumGoldenTests
         }
     }
 
-    private sealed class Ref(string? root, Metadata metadata) : IImmutableRef, IMountable
+    private sealed class Ref(string? root, Metadata metadata, string id = "r") : IImmutableRef, IMountable
     {
-        public string Id => "r";
+        public string Id => id;
 
         public IRefMetadata Metadata => metadata;
 
@@ -127,8 +145,6 @@ public sealed class ContentChecksumGoldenTests
         public ValueTask DisposeAsync() => ValueTask.CompletedTask;
 
         public IImmutableRef Clone() => this;
-
-        public Task FetchAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
         public Task ExtractAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 

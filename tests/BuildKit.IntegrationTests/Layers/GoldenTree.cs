@@ -2,7 +2,10 @@ using System.Globalization;
 using System.IO.Compression;
 using System.Text;
 using System.Text.Json;
+using BuildKit.IntegrationTests.Support;
 using BuildKit.Linux;
+using BuildKit.Storage.Layers;
+using BuildKit.Storage.Snapshots;
 using Microsoft.Win32.SafeHandles;
 
 namespace BuildKit.IntegrationTests.Layers;
@@ -42,6 +45,20 @@ internal static class GoldenTree
             SetTimes(dir, Text(entry, "path")!, entry);
         if (!entries.Exists(e => Text(e, "path") == "."))
             LinuxFile.SetTimes(dir, ".", new UnixTime(1700000000, 0), new UnixTime(1700000000, 0));
+    }
+
+    /// <summary>The one directory that several layers look like, the bottommost first; its path.</summary>
+    internal static async Task<string> MergeAsync(TempDirectory temp, string name, IReadOnlyList<JsonElement> layers)
+    {
+        var directories = new List<string>();
+        foreach (var layer in layers)
+        {
+            directories.Insert(0, temp.Sub($"{name}-{directories.Count}"));
+            Create(directories[0], layer);
+        }
+        await using var view = MountedTree.Open([new MountSpec("overlay", "overlay", ["index=off", "lowerdir=" + string.Join(':', directories)])], readOnly: true, temp.Path);
+        (await Programs.RunAsync("cp", ["-a", view.Root, $"{temp.Path}/{name}"])).Succeeded();
+        return $"{temp.Path}/{name}";
     }
 
     private static void CreateEntry(SafeFileHandle dir, JsonElement entry)

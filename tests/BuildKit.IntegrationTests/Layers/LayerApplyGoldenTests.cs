@@ -11,15 +11,9 @@ public sealed class LayerApplyGoldenTests
 {
     private const string PlainTar = "application/vnd.oci.image.layer.v1.tar";
 
-    public static TheoryData<string> Cases()
-    {
-        var cases = new TheoryData<string>();
-        foreach (var file in Directory.GetFiles(Golden.Path("layers", "apply")).Order(StringComparer.Ordinal))
-            cases.Add(Path.GetFileNameWithoutExtension(file));
-        return cases;
-    }
+    public static TheoryData<string> Cases() => [.. Golden.Index("layers", "cases", "apply").Select(c => c.GetProperty("file").GetString()!)];
 
-    [RequiresTheory("root")]
+    [RequiresGoldenTheory("root")]
     [MemberData(nameof(Cases))]
     public async Task Unpacking_on_a_plain_directory_gives_the_tree_of_the_reference(string name)
     {
@@ -27,18 +21,22 @@ public sealed class LayerApplyGoldenTests
         using var temp = new TempDirectory();
         var root = temp.Sub("root");
         var lowers = json.RootElement.GetProperty("lowers").EnumerateArray().ToList();
-        if (lowers.Count > 1)
-            return; // the set does not list the merged tree of several lower layers
+        var names = new List<string> { "root" };
         if (lowers.Count == 1)
             GoldenTree.Create(root, lowers[0]);
+        else if (lowers.Count > 1)
+        {
+            root = await GoldenTree.MergeAsync(temp, "merged", lowers);
+            names = [.. Directory.GetFileSystemEntries(temp.Path).Select(p => Path.GetFileName(p)!)];
+        }
         var expected = json.RootElement.GetProperty("plain");
         await Apply(json.RootElement, expected, [new MountSpec("bind", root, ["rw", "rbind"])], root);
         if (expected.TryGetProperty("tree", out var tree))
             Assert.Equal(GoldenTree.Expected(tree), GoldenTree.Describe(root, GoldenTree.NowPaths(tree)));
-        AssertNothingOutside(temp, ["root"]);
+        AssertNothingOutside(temp, names);
     }
 
-    [RequiresTheory("root")]
+    [RequiresGoldenTheory("root")]
     [MemberData(nameof(Cases))]
     public async Task Unpacking_on_an_overlay_gives_the_upper_directory_of_the_reference(string name)
     {
@@ -85,5 +83,5 @@ public sealed class LayerApplyGoldenTests
     private static void AssertNothingOutside(TempDirectory temp, IEnumerable<string> names) =>
         Assert.Equal(names.Order(StringComparer.Ordinal), Directory.GetFileSystemEntries(temp.Path).Select(p => Path.GetFileName(p)!).Order(StringComparer.Ordinal));
 
-    private static JsonDocument Load(string name) => JsonDocument.Parse(File.ReadAllBytes(Golden.Path("layers", "apply", name + ".json")));
+    private static JsonDocument Load(string file) => JsonDocument.Parse(File.ReadAllBytes(Golden.Path("layers", file)));
 }

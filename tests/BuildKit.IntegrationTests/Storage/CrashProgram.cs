@@ -12,6 +12,8 @@ internal static class CrashProgram
 {
     public static async Task<int> Main(string[] arguments)
     {
+        if (arguments is [Session.FileSyncProgram.Name, ..])
+            return await Session.FileSyncProgram.RunAsync(arguments[1..]);
         if (arguments is not ["storage-crash", var path])
         {
             await Console.Error.WriteLineAsync("usage: storage-crash <state directory>");

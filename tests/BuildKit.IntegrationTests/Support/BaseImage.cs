@@ -46,14 +46,18 @@ public static class BaseImage
         static PaxTarEntry Entry(TarEntryType type, string name, UnixFileMode mode) => new(type, name) { Mode = mode, ModificationTime = DateTimeOffset.FromUnixTimeSeconds(1_200_000_000) };
     }
 
-    /// <summary>Pushes an image of one layer, given as a tar.</summary>
-    public static async Task<Digest> PushAsync(DockerRegistry registry, string name, byte[] tar, IRegistryCredentials? credentials = null, string? configJson = null)
+    /// <summary>Pushes an image of one layer, given as a tar; with <paramref name="foreignUrl"/> the layer is not pushed, it is said to
+    /// lie there.</summary>
+    public static async Task<Digest> PushAsync(
+        DockerRegistry registry, string name, byte[] tar, IRegistryCredentials? credentials = null, string? configJson = null, string? foreignUrl = null)
     {
         var source = new MemoryBlobSource();
         using var compressed = new MemoryStream();
         await using (var gzip = new GZipStream(compressed, CompressionLevel.Fastest, leaveOpen: true))
             await gzip.WriteAsync(tar);
         var layer = source.Add(MediaTypes.OciLayerGzip, compressed.ToArray());
+        if (foreignUrl is not null)
+            layer = layer with { MediaType = MediaTypes.OciNondistributableLayer + "+gzip", Urls = [foreignUrl] };
         var diffId = Digest.Sha256(tar);
         configJson = (configJson ?? """{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin"],"WorkingDir":"/"},"rootfs":{"type":"layers","diff_ids":["@BASE@"]}}""")
             .Replace("@BASE@", diffId.ToString(), StringComparison.Ordinal);

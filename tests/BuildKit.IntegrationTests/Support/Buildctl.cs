@@ -14,12 +14,12 @@ public sealed record BuildResult(ProgramResult Result, BuildTrace Trace)
     }
 }
 
-/// <summary>Runs the client under test against one daemon.</summary>
-public sealed class Buildctl(string address, IReadOnlyDictionary<string, string?>? environment = null)
+/// <summary>Runs the client under test against one daemon, with more global flags if given.</summary>
+public sealed class Buildctl(string address, IReadOnlyDictionary<string, string?>? environment = null, params string[] flags)
 {
     /// <summary>Runs <c>buildctl ARGUMENTS</c> to its end.</summary>
     public Task<ProgramResult> RunAsync(IEnumerable<string> arguments, byte[]? input = null, IReadOnlyDictionary<string, string?>? more = null) =>
-        Programs.RunAsync(Programs.Buildctl, ["--addr", address, .. arguments], Environment(more), input);
+        Programs.RunAsync(Programs.Buildctl, ["--addr", address, .. flags, .. arguments], Environment(more), input);
 
     /// <summary>Builds the Dockerfile of a context and follows its progress.</summary>
     public async Task<BuildResult> BuildAsync(ContextDirectory context, params string[] arguments)
@@ -35,7 +35,7 @@ public sealed class Buildctl(string address, IReadOnlyDictionary<string, string?
     public RunningBuild Start(ContextDirectory context, params string[] arguments) => Start(Arguments(context, "plain", arguments));
 
     /// <summary>Starts any command.</summary>
-    public RunningBuild Start(IEnumerable<string> arguments) => new(Programs.Start(Programs.Buildctl, ["--addr", address, .. arguments], Environment(null)));
+    public RunningBuild Start(IEnumerable<string> arguments) => new(Programs.Start(Programs.Buildctl, ["--addr", address, .. flags, .. arguments], Environment(null)));
 
     /// <summary>Removes everything the daemon keeps.</summary>
     public async Task PruneAllAsync() => (await RunAsync(["prune", "--all"])).Succeeded();

@@ -15,13 +15,13 @@ public sealed class DaemonProcess : IAsyncDisposable
     private readonly StringBuilder _log = new();
     private Process? _process;
 
-    private DaemonProcess(string root, string? configuration, IReadOnlyDictionary<string, string?>? environment)
+    private DaemonProcess(string root, string? configuration, IReadOnlyDictionary<string, string?>? environment, IEnumerable<string> arguments)
     {
         (_root, _environment) = (root, environment);
         Scratch = Directory.CreateTempSubdirectory("bkd-").FullName;
         var config = Path.Combine(Scratch, "buildkitd.toml");
         File.WriteAllText(config, configuration ?? "");
-        _arguments = ["--config", config, "--root", Root, "--addr", Address, "--otel-socket-path", Path.Combine(Scratch, "otel.sock"), "--containerd-worker=false"];
+        _arguments = ["--config", config, "--root", Root, "--addr", Address, "--otel-socket-path", Path.Combine(Scratch, "otel.sock"), "--containerd-worker=false", .. arguments];
     }
 
     /// <summary>The daemon's state directory.</summary>
@@ -50,9 +50,10 @@ public sealed class DaemonProcess : IAsyncDisposable
     }
 
     /// <summary>Starts a daemon on an empty root (or the given one) and waits until it answers.</summary>
-    public static async Task<DaemonProcess> StartAsync(string root = "", string? configuration = null, IReadOnlyDictionary<string, string?>? environment = null)
+    public static async Task<DaemonProcess> StartAsync(
+        string root = "", string? configuration = null, IReadOnlyDictionary<string, string?>? environment = null, params IEnumerable<string> arguments)
     {
-        var daemon = new DaemonProcess(root, configuration, environment);
+        var daemon = new DaemonProcess(root, configuration, environment, arguments);
         try
         {
             await daemon.StartAgainAsync();

@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using BuildKit.Oci;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -57,6 +58,19 @@ public sealed class DockerRegistry : IAsyncDisposable
         return Path.Combine(StoragePath, "docker", "registry", "v2", "blobs", "sha256", hex[..2], hex, "data");
     }
 
+    /// <summary>The manifest behind a reference of this (open) registry, as it is served.</summary>
+    public async Task<byte[]> GetManifestAsync(string reference)
+    {
+        var name = reference[(Host.Length + 1)..];
+        var colon = name.LastIndexOf(':');
+        using var client = new HttpClient();
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"http://{Host}/v2/{name[..colon]}/manifests/{name[(colon + 1)..]}");
+        foreach (var type in new[] { MediaTypes.OciIndex, MediaTypes.OciManifest, MediaTypes.DockerManifestList, MediaTypes.DockerManifest })
+            request.Headers.TryAddWithoutValidation("Accept", type);
+        using var answer = await client.SendAsync(request);
+        return await answer.EnsureSuccessStatusCode().Content.ReadAsByteArrayAsync();
+    }
+
     /// <summary>Starts a registry and waits until it answers.</summary>
     public static async Task<DockerRegistry> StartAsync(DockerRegistryAuth auth = DockerRegistryAuth.None, CancellationToken cancellationToken = default)
     {
@@ -97,6 +111,7 @@ public sealed class DockerRegistry : IAsyncDisposable
               filesystem: {"{"}rootdirectory: {StoragePath}{"}"}
               delete: {"{"}enabled: true{"}"}
             http: {"{"}addr: "{Host}"{"}"}
+            validation: {"{"}manifests: {"{"}urls: {"{"}allow: ["^http://127"]{"}"}{"}"}{"}"}
 
             """);
         if (auth == DockerRegistryAuth.Basic)
@@ -200,7 +215,8 @@ public sealed class DockerRegistry : IAsyncDisposable
 
     private static string Url(byte[] bytes) => Convert.ToBase64String(bytes).TrimEnd('=').Replace('+', '-').Replace('/', '_');
 
-    private static int FreePort()
+    /// <summary>A port nobody listens on.</summary>
+    internal static int FreePort()
     {
         using var listener = new TcpListener(IPAddress.Loopback, 0);
         listener.Start();

@@ -29,7 +29,7 @@ public static class Programs
 {
     /// <summary>Where <c>buildkitd</c> and <c>buildctl</c> are: BUILDKIT_TEST_BIN, or bin/ of the repository.</summary>
     public static string BinDirectory { get; } = Environment.GetEnvironmentVariable("BUILDKIT_TEST_BIN")
-        ?? Path.GetFullPath(Path.Combine(Golden.Root, "..", "..", "bin"));
+        ?? Path.Combine(Golden.Repository, "bin");
 
     /// <summary>The daemon under test.</summary>
     public static string Buildkitd => Path.Combine(BinDirectory, "buildkitd");

@@ -16,6 +16,13 @@ public sealed class RequiresTheoryAttribute : TheoryAttribute
     public RequiresTheoryAttribute(params string[] needs) => Skip = Requirement.Missing(needs);
 }
 
+/// <summary>As <see cref="RequiresFactAttribute"/>, for the cases of a golden set.</summary>
+[AttributeUsage(AttributeTargets.Method)]
+public sealed class RequiresGoldenTheoryAttribute : GoldenTheoryAttribute
+{
+    public RequiresGoldenTheoryAttribute(params string[] needs) => Skip = Requirement.Missing(needs);
+}
+
 internal static class Requirement
 {
     /// <summary>Why a test cannot run here, or null.</summary>

@@ -9,26 +9,20 @@ namespace BuildKit.Tests.Cli;
 /// <summary>Every status stream of the golden set, drawn in every mode, byte for byte.</summary>
 public sealed class ProgressGoldenTests
 {
-    public static TheoryData<string> Streams()
-    {
-        var cases = new TheoryData<string>();
-        foreach (var folder in Directory.GetDirectories(Golden.Path("progress", "stream")).Order(StringComparer.Ordinal))
-            cases.Add(Path.GetFileName(folder));
-        return cases;
-    }
+    public static TheoryData<string> Streams() => Golden.Index("progress", "cases", "stream").Names();
 
     public static TheoryData<string, string> Terminals()
     {
         var cases = new TheoryData<string, string>();
-        foreach (var folder in Directory.GetDirectories(Golden.Path("progress", "stream")).Order(StringComparer.Ordinal))
+        foreach (var name in Golden.Index("progress", "cases", "stream").Select(static c => c.GetProperty("name").GetString()!))
         {
-            foreach (var file in Directory.GetFiles(folder, "tty-*.json").Order(StringComparer.Ordinal))
-                cases.Add(Path.GetFileName(folder), Path.GetFileNameWithoutExtension(file));
+            foreach (var file in Directory.GetFiles(Golden.Path("progress", "stream", name), "tty-*.json").Order(StringComparer.Ordinal))
+                cases.Add(name, Path.GetFileNameWithoutExtension(file));
         }
         return cases;
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Streams))]
     public void Plain_output_is_the_reference_s(string name)
     {
@@ -40,7 +34,7 @@ public sealed class ProgressGoldenTests
         Assert.Equal(Encoding.Latin1.GetString(File.ReadAllBytes(expected)), Encoding.Latin1.GetString(output.ToArray()));
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Streams))]
     public void Raw_json_is_the_stream_itself(string name)
     {
@@ -49,7 +43,7 @@ public sealed class ProgressGoldenTests
         Assert.Equal(File.ReadAllText(Golden.Path("progress", "stream", name, "stream.jsonl")), Encoding.UTF8.GetString(output.ToArray()));
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Terminals))]
     public void A_terminal_shows_what_the_reference_shows(string name, string terminal)
     {

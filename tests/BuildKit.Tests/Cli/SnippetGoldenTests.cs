@@ -10,15 +10,9 @@ namespace BuildKit.Tests.Cli;
 /// <summary>Excerpts of source files before the error line, byte for byte.</summary>
 public sealed class SnippetGoldenTests
 {
-    public static TheoryData<string> Errors()
-    {
-        var cases = new TheoryData<string>();
-        foreach (var folder in Directory.GetDirectories(Golden.Path("progress", "error")).Order(StringComparer.Ordinal))
-            cases.Add(Path.GetFileName(folder));
-        return cases;
-    }
+    public static TheoryData<string> Errors() => Golden.Index("progress", "cases", "error").Names();
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Errors))]
     public void An_error_shows_its_sources_like_the_reference(string name)
     {

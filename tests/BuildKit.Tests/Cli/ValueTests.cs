@@ -1,12 +1,7 @@
-using System.Text.Json;
 using BuildKit.Cli;
 using BuildKit.Cli.Commands;
-using BuildKit.Cli.Progress;
-using BuildKit.Cli.Text;
 using BuildKit.Cli.Values;
 using BuildKit.Client;
-using BuildKit.Client.Progress;
-using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Cli;
 
@@ -102,46 +97,6 @@ public sealed class ValueTests
     [InlineData("nerdctl-container://c?namespace=n", "nerdctl exec --namespace n -i c buildctl dial-stdio")]
     public void Helper_commands_follow_from_the_address(string address, string command) =>
         Assert.Equal(command, string.Join(' ', HelperCommand.For(DaemonAddress.Parse(address))!));
-
-    [Fact]
-    public void Sizes_and_durations_print_like_the_reference()
-    {
-        using var units = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("progress", "units.json")));
-        foreach (var size in units.RootElement.GetProperty("sizes").EnumerateArray())
-        {
-            var bytes = long.Parse(size.GetProperty("bytes").GetString()!, System.Globalization.CultureInfo.InvariantCulture);
-            // The reference breaks down at the two ends of the range.
-            if (size.GetProperty("f2").GetString()!.StartsWith('%'))
-                continue;
-            Assert.Equal(size.GetProperty("f2").GetString(), GoNumber.Bytes(bytes));
-            Assert.Equal(size.GetProperty("g").GetString(), GoNumber.ShortestBytes(bytes));
-        }
-        foreach (var duration in units.RootElement.GetProperty("durations").EnumerateArray())
-        {
-            var nanoseconds = long.Parse(duration.GetProperty("ns").GetString()!, System.Globalization.CultureInfo.InvariantCulture);
-            Assert.Equal(duration.GetProperty("text").GetString(), GoTime.Duration(nanoseconds));
-        }
-    }
-
-    [Fact]
-    public void Colours_and_their_warnings_are_the_reference_s()
-    {
-        using var colours = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("progress", "colours.json")));
-        foreach (var wish in colours.RootElement.GetProperty("cases").EnumerateArray())
-        {
-            var warnings = new List<string>();
-            var text = wish.GetProperty("BUILDKIT_COLORS").GetString()!;
-            var output = new MemoryStream();
-            var log = new Log(output, isTerminal: false, new SteppedTime(DateTimeOffset.UnixEpoch));
-            var colors = ProgressColors.FromEnvironment(name => name == "BUILDKIT_COLORS" ? text : null, log.Warn);
-            Assert.Equal(wish.GetProperty("run").GetString(), colors.Run);
-            Assert.Equal(wish.GetProperty("cancel").GetString(), colors.Cancel);
-            Assert.Equal(wish.GetProperty("error").GetString(), colors.Error);
-            Assert.Equal(wish.GetProperty("warning").GetString(), colors.Warning);
-            var lines = System.Text.RegularExpressions.Regex.Replace(System.Text.Encoding.UTF8.GetString(output.ToArray()), "time=\"[^\"]*\"", "time=\"TIME\"");
-            Assert.Equal(string.Concat(wish.GetProperty("stderr").EnumerateArray().Select(static line => line.GetString() + "\n")), lines);
-        }
-    }
 
     [Fact]
     public void Metadata_embeds_only_objects_with_members()

@@ -24,10 +24,7 @@ internal sealed class GoldenVector
 
     public string Name { get; }
 
-    public static IEnumerable<string> Names => Directory.GetDirectories(Golden.Path("dockerfile"))
-        .Select(static d => System.IO.Path.GetFileName(d)!)
-        .Where(static n => !n.StartsWith('_'))
-        .Order(StringComparer.Ordinal);
+    public static IEnumerable<string> Names => Golden.Index("dockerfile", "vectors").Select(static v => v.GetProperty("name").GetString()!);
 
     public DockerfileFeatures Features => _request.GetProperty("channel").GetString() is "labs" ? DockerfileFeatures.Labs : DockerfileFeatures.Mainline;
 

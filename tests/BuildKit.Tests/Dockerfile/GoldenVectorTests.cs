@@ -2,6 +2,7 @@ using System.Text;
 using BuildKit.Dockerfile;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Dockerfile.Parsing;
+using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Dockerfile;
 
@@ -10,7 +11,7 @@ public sealed class GoldenVectorTests
 {
     public static TheoryData<string> Vectors => [.. GoldenVector.Names];
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Vectors))]
     public async Task Conversion_gives_what_the_reference_gives(string name)
     {

@@ -6,6 +6,7 @@ using BuildKit.Dockerfile.Lint;
 using BuildKit.Dockerfile.Parsing;
 using BuildKit.Dockerfile.Shell;
 using BuildKit.Dockerfile.Text;
+using BuildKit.Oci;
 using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Dockerfile;
@@ -13,11 +14,12 @@ namespace BuildKit.Tests.Dockerfile;
 /// <summary>The rule tables beside the vectors.</summary>
 public sealed class RuleTableGoldenTests
 {
-    public static TheoryData<int> LexCases => [.. Enumerable.Range(0, Table("_lex.json").GetProperty("cases").GetArrayLength())];
+    public static TheoryData<int> LexCases => Golden.List(Golden.Path("dockerfile", "_lex.json"), "cases").Numbers();
 
-    public static TheoryData<int> ParseCases => [.. Enumerable.Range(0, Table("_parse.json").GetArrayLength())];
+    /// <summary>The rows of a table that is a plain list.</summary>
+    public static TheoryData<int> Rows(string table) => Golden.List(Golden.Path("dockerfile", table)).Numbers();
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(LexCases))]
     public void Shell_words_expand_like_the_table(int index)
     {
@@ -61,8 +63,8 @@ public sealed class RuleTableGoldenTests
         }
     }
 
-    [Theory]
-    [MemberData(nameof(ParseCases))]
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_parse.json")]
     public void Dockerfiles_parse_like_the_table(int index)
     {
         var test = Table("_parse.json")[index];
@@ -93,59 +95,77 @@ public sealed class RuleTableGoldenTests
         Assert.Equal(test.TryGetProperty("instructionError", out var wanted) ? wanted.GetString() : null, instructionError);
     }
 
-    [Fact]
-    public void Directives_are_found_like_the_table_says()
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_directives.json")]
+    public void Directives_are_found_like_the_table_says(int index)
     {
-        foreach (var test in Table("_directives.json").EnumerateArray())
-        {
-            var bytes = Encoding.UTF8.GetBytes(test.GetProperty("in").GetString()!);
-            var syntax = DirectiveDetector.FindSyntax(bytes);
-            Assert.Equal(test.GetProperty("ok").GetBoolean(), syntax is not null);
-            Assert.Equal(test.GetProperty("ref").GetString(), syntax?.Reference ?? "");
-            Assert.Equal(test.GetProperty("cmdline").GetString(), syntax?.Value ?? "");
-            if (test.TryGetProperty("line", out var line))
-                Assert.Equal(line.GetInt32(), syntax!.Line);
-            Assert.Equal(test.GetProperty("check").GetString(), DirectiveDetector.FindCheck(bytes)?.Value ?? "");
-        }
+        var test = Table("_directives.json")[index];
+        var bytes = Encoding.UTF8.GetBytes(test.GetProperty("in").GetString()!);
+        var syntax = DirectiveDetector.FindSyntax(bytes);
+        Assert.Equal(test.GetProperty("ok").GetBoolean(), syntax is not null);
+        Assert.Equal(test.GetProperty("ref").GetString(), syntax?.Reference ?? "");
+        Assert.Equal(test.GetProperty("cmdline").GetString(), syntax?.Value ?? "");
+        if (test.TryGetProperty("line", out var line))
+            Assert.Equal(line.GetInt32(), syntax!.Line);
+        Assert.Equal(test.GetProperty("check").GetString(), DirectiveDetector.FindCheck(bytes)?.Value ?? "");
     }
 
-    [Fact]
-    public void Ignore_files_are_read_like_the_table_says()
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_dockerignore.json")]
+    public void Ignore_files_are_read_like_the_table_says(int index)
     {
-        foreach (var test in Table("_dockerignore.json").EnumerateArray())
-            Assert.Equal(Strings(test.GetProperty("out")), IgnoreFile.Parse(Encoding.UTF8.GetBytes(test.GetProperty("in").GetString()!)));
+        var test = Table("_dockerignore.json")[index];
+        Assert.Equal(Strings(test.GetProperty("out")), IgnoreFile.Parse(Encoding.UTF8.GetBytes(test.GetProperty("in").GetString()!)));
     }
 
-    [Fact]
-    public void Git_references_are_read_like_the_table_says()
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_gitref.json")]
+    public void Git_references_are_read_like_the_table_says(int index)
     {
-        foreach (var test in Table("_gitref.json").EnumerateArray())
+        var test = Table("_gitref.json")[index];
+        var text = test.GetProperty("in").GetString()!;
+        var git = GitReference.Parse(text, out var reason);
+        if (test.TryGetProperty("error", out var error))
         {
-            var text = test.GetProperty("in").GetString()!;
-            var git = GitReference.Parse(text, out var reason);
-            if (test.TryGetProperty("error", out var error))
-            {
-                Assert.True(git is null, text);
-                Assert.Equal($"{text}: {error.GetString()}", $"{text}: {reason}");
-                continue;
-            }
-            Assert.True(git is not null, text);
-            Assert.Equal(test.GetProperty("remote").GetString(), git.Remote);
-            Assert.Equal(test.GetProperty("commit").GetString(), git.Commit);
-            Assert.Equal(test.GetProperty("subDir").GetString(), git.Subdirectory);
-            Assert.Equal(test.GetProperty("shortName").GetString(), git.ShortName);
-            Assert.Equal(test.GetProperty("indistinguishableFromLocal").GetBoolean(), git.LooksLocal);
+            Assert.True(git is null, text);
+            Assert.Equal($"{text}: {error.GetString()}", $"{text}: {reason}");
+            return;
         }
+        Assert.True(git is not null, text);
+        Assert.Equal(test.GetProperty("remote").GetString(), git.Remote);
+        Assert.Equal(test.GetProperty("commit").GetString(), git.Commit);
+        Assert.Equal(test.GetProperty("subDir").GetString(), git.Subdirectory);
+        Assert.Equal(test.GetProperty("shortName").GetString(), git.ShortName);
+        Assert.Equal(test.GetProperty("indistinguishableFromLocal").GetBoolean(), git.LooksLocal);
     }
 
-    [Fact]
-    public void Suggestions_are_those_of_the_table()
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_suggest.json")]
+    public void Suggestions_are_those_of_the_table(int index)
     {
-        foreach (var test in Table("_suggest.json").EnumerateArray())
+        var test = Table("_suggest.json")[index];
+        var found = Suggestion.Search(test.GetProperty("value").GetString()!, Strings(test.GetProperty("options")), test.GetProperty("caseSensitive").GetBoolean());
+        Assert.Equal(test.GetProperty("ok").GetBoolean() ? test.GetProperty("match").GetString() : null, found);
+    }
+
+    [GoldenTheory]
+    [MemberData(nameof(Rows), "_platform.json")]
+    public void Platforms_are_read_like_the_table_says(int index)
+    {
+        var test = Table("_platform.json")[index];
+        var text = test.GetProperty("in").GetString()!;
+        if (test.TryGetProperty("error", out var error))
         {
-            var found = Suggestion.Search(test.GetProperty("value").GetString()!, Strings(test.GetProperty("options")), test.GetProperty("caseSensitive").GetBoolean());
-            Assert.Equal(test.GetProperty("ok").GetBoolean() ? test.GetProperty("match").GetString() : null, found);
+            Assert.Equal(error.GetString(), Assert.ThrowsAny<FormatException>(() => Platform.Parse(text)).Message);
+            return;
         }
+        var platform = Platform.Parse(text);
+        Assert.Equal(Strings(test.GetProperty("parsed")), Parts(platform));
+        Assert.Equal(Strings(test.GetProperty("normalized")), Parts(platform.Normalize()));
+        Assert.Equal(test.GetProperty("format").GetString(), platform.Format());
+        Assert.Equal(test.GetProperty("formatAll").GetString(), platform.FormatAll());
+
+        static string[] Parts(Platform p) => [p.Os, p.Architecture, p.Variant, p.OsVersion];
     }
 
     private static string Print(JsonElement node) => string.Join('\n',
@@ -172,7 +192,6 @@ public sealed class RuleTableGoldenTests
 
     private static JsonElement Table(string name)
     {
-        using var document = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("dockerfile", name)));
-        return document.RootElement.Clone();
+        return Golden.Json("dockerfile", name);
     }
 }

@@ -8,7 +8,7 @@ public sealed class CapabilityTests
     [Fact]
     public void The_published_lists_are_complete_sorted_and_enabled()
     {
-        Assert.Equal(69, LlbCaps.All.Items.Count);
+        Assert.Equal(70, LlbCaps.All.Items.Count);
         Assert.Equal(24, GatewayCaps.All.Items.Count);
         foreach (var list in new[] { LlbCaps.All, GatewayCaps.All })
         {

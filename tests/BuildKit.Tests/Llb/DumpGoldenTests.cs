@@ -7,15 +7,15 @@ namespace BuildKit.Tests.Llb;
 
 public sealed class DumpGoldenTests
 {
-    public static TheoryData<string> Programs() => MarshalGoldenTests.Programs();
+    public static TheoryData<string> Examples() => MarshalGoldenTests.Examples();
 
-    [Theory]
-    [MemberData(nameof(Programs))]
+    [GoldenTheory]
+    [MemberData(nameof(Examples))]
     public void Known_definitions_dump_to_the_known_lines(string name) =>
         Assert.Equal(File.ReadAllText(Golden.Path("llb", name + ".dump.jsonl")), Encoding.UTF8.GetString(LlbDump.ToJsonLines(Read(name))));
 
-    [Theory]
-    [MemberData(nameof(Programs))]
+    [GoldenTheory]
+    [MemberData(nameof(Examples))]
     public void Known_definitions_dump_to_the_known_graph(string name) =>
         Assert.Equal(File.ReadAllText(Golden.Path("llb", name + ".dot")), LlbDump.ToDot(Read(name)));
 

@@ -1,9 +1,11 @@
 using System.Globalization;
 using System.Net;
 using System.Text;
+using System.Text.Json;
 using BuildKit.Llb;
 using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
+using BuildKit.Tests.Support;
 using FileAction = BuildKit.Llb.FileAction;
 using Platform = BuildKit.Oci.Platform;
 using ProgressGroup = BuildKit.Llb.ProgressGroup;
@@ -20,6 +22,18 @@ internal static class GoldenPrograms
     private static State Alpine => State.Image("alpine:3.19");
 
     private static State Busybox => State.Image("busybox:latest");
+
+    /// <summary>Under which name this class knows the program of an example, whatever the example is called; null when it is not known.</summary>
+    public static string? NameOf(JsonElement example)
+    {
+        var program = example.GetProperty("program").GetString();
+        foreach (var own in Golden.List(Golden.Own("llb", "index.json"), "examples"))
+        {
+            if (own.GetProperty("program").GetString() == program && own.GetProperty("ops").ToString() == example.GetProperty("ops").ToString())
+                return own.GetProperty("name").GetString();
+        }
+        return null;
+    }
 
     public static async Task<Definition> MarshalAsync(string name) => await Program(name).MarshalAsync(name switch
     {

@@ -14,19 +14,18 @@ public sealed class LoadGoldenTests
 
     private static readonly LlbLoadOptions s_everything = new() { AllowNetworkHost = true, AllowSecurityInsecure = true, CheckDevices = _ => { } };
 
-    public static TheoryData<string> Programs() => MarshalGoldenTests.Programs();
+    public static TheoryData<string> Examples() => MarshalGoldenTests.Examples();
 
     public static TheoryData<string, string> Invalid()
     {
-        using var index = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("llb", "invalid", "index.json")));
         var data = new TheoryData<string, string>();
-        foreach (var test in index.RootElement.GetProperty("cases").EnumerateArray())
+        foreach (var test in Golden.List(Golden.Path("llb", "invalid", "index.json"), "cases"))
             data.Add(test.GetProperty("name").GetString()!, test.GetProperty("error").GetString()!);
         return data;
     }
 
-    [Theory]
-    [MemberData(nameof(Programs))]
+    [GoldenTheory]
+    [MemberData(nameof(Examples))]
     public void Known_definitions_load_with_the_digests_their_clients_computed(string name)
     {
         var definition = Read(name + ".pb");
@@ -47,7 +46,7 @@ public sealed class LoadGoldenTests
         Assert.All(graph.Vertices, vertex => Assert.NotNull(vertex.Metadata));
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Invalid))]
     public void Broken_definitions_fail_with_the_known_words_or_load_when_only_running_finds_the_fault(string name, string error)
     {

@@ -8,13 +8,9 @@ namespace BuildKit.Tests.Llb;
 
 public sealed class SourcePolicyGoldenTests
 {
-    public static TheoryData<int> Vectors()
-    {
-        using var file = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("llb", "policy-vectors.json")));
-        return [.. Enumerable.Range(0, file.RootElement.GetProperty("vectors").GetArrayLength())];
-    }
+    public static TheoryData<int> Vectors() => Golden.List(Golden.Path("llb", "policy-vectors.json"), "vectors").Numbers();
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Vectors))]
     public void Policies_decide_as_the_reference_does(int number)
     {

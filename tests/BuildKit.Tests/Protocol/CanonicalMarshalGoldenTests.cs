@@ -7,13 +7,10 @@ public class CanonicalMarshalGoldenTests
 {
     public static TheoryData<string> Definitions()
     {
-        var data = new TheoryData<string>();
-        foreach (var file in Directory.EnumerateFiles(Golden.Path("llb"), "*.pb").Order(StringComparer.Ordinal))
-            data.Add(Path.GetFileName(file));
-        return data;
+        return [.. Golden.Index("llb", "examples").Select(example => example.GetProperty("name").GetString() + ".pb")];
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Definitions))]
     public void Ops_of_the_reference_marshal_to_their_own_bytes(string file)
     {
@@ -25,7 +22,7 @@ public class CanonicalMarshalGoldenTests
         }
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Definitions))]
     public void Definitions_of_the_reference_marshal_to_their_own_bytes(string file)
     {
@@ -78,7 +75,7 @@ public class CanonicalMarshalGoldenTests
             Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes)));
     }
 
-    [Theory]
+    [GoldenTheory]
     [InlineData("0a")]
     [InlineData("0aff")]
     [InlineData("1affffffff0f")]

@@ -12,6 +12,7 @@ namespace BuildKit.Tests.Session;
 
 public sealed class FileSyncGoldenTests
 {
+    /// <summary>Cases of another user run in the integration tests.</summary>
     public static TheoryData<string> WalkCases => Names("walk.json", item => !item.TryGetProperty("as_uid", out _) && GoldenTree.CanMake(item.GetProperty("tree")));
 
     public static TheoryData<string> ReceiveCases => Names("receive.json", item => LinuxProcess.EffectiveUserId == 0 || !NeedsRoot(item));
@@ -20,72 +21,17 @@ public sealed class FileSyncGoldenTests
 
     public static TheoryData<string> TranscriptCases => Names("transcripts.json", item => LinuxProcess.EffectiveUserId == 0 || GoldenTree.Text(item, "direction") == "context");
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(WalkCases))]
     public async Task A_directory_is_sent_as_the_reference_sends_it(string name)
     {
         var item = Case("walk.json", name);
         using var source = new TemporaryDirectory();
         GoldenTree.Make(source.Path, item.GetProperty("tree"));
-        var request = item.GetProperty("request");
-        var result = item.GetProperty("result");
-        var dirName = GoldenTree.Text(request, "dir_name");
-        var offered = request.TryGetProperty("offered_name", out var other) ? other.GetString()! : dirName;
-        var keepOwner = request.TryGetProperty("keep_owner", out var keep) && keep.GetBoolean();
-        var channel = new InMemoryChannel(FileSyncProvider.Create(new Dictionary<string, LocalDirectory>(StringComparer.Ordinal) { [offered] = new(source.Path, keepOwner) }));
-
-        var headers = FilterHeaders.Write(dirName, GoldenTree.Filter(request));
-        if (result.TryGetProperty("headers", out var expectedHeaders))
-        {
-            foreach (var header in expectedHeaders.EnumerateObject())
-                Assert.Equal(header.Value.EnumerateArray().Select(value => value.GetString()), headers.GetAll(header.Name));
-            Assert.Equal(expectedHeaders.EnumerateObject().Sum(header => header.Value.GetArrayLength()), headers.Count);
-        }
-        await using var call = channel.Open(FileSyncCalls.Receive, new CallOptions(headers), CancellationToken.None);
-        var stats = new List<string>();
-        var requestable = new List<uint>();
-        var contents = new List<string>();
-        try
-        {
-            while (true)
-            {
-                var message = await call.ReadAsync(CancellationToken.None) ?? throw new InvalidOperationException("ended early");
-                if (message.Type == PacketType.Error)
-                {
-                    var expected = result.GetProperty("error").GetProperty("err_packet").GetString()!.Replace("<root>", source.Path, StringComparison.Ordinal);
-                    Assert.Equal(expected, message.Data.ToStringUtf8());
-                    break;
-                }
-                if (message.Stat is not { } stat)
-                    break;
-                if (stat.IsRegular)
-                    requestable.Add((uint)stats.Count);
-                stats.Add(GoldenTree.Describe(stat));
-            }
-            if (!result.TryGetProperty("error", out _))
-            {
-                foreach (var id in requestable)
-                    contents.Add(await FetchAsync(call, id));
-                await call.SendAsync(FileSyncMessage.ForFin(), CancellationToken.None);
-                Assert.Equal(PacketType.Fin, (await call.ReadAsync(CancellationToken.None))!.Type);
-                Assert.Null(await call.ReadAsync(CancellationToken.None));
-            }
-        }
-        catch (RpcException refused)
-        {
-            var error = result.GetProperty("error");
-            Assert.Equal(error.GetProperty("grpc_code").GetString(), refused.Code.ToString());
-            Assert.Equal(error.GetProperty("grpc_message").GetString()!.Replace("rpc error: code = NotFound desc = ", "", StringComparison.Ordinal), refused.Message);
-            return;
-        }
-        var expectedStats = result.TryGetProperty("stats", out var list) ? list.EnumerateArray().Select(stat => GoldenTree.Describe(GoldenTree.StatOf(stat))) : [];
-        Assert.Equal(expectedStats, stats);
-        var expectedContents = result.TryGetProperty("content", out var content)
-            ? content.EnumerateArray().Select(c => $"{c.GetProperty("id")} {c.GetProperty("len")} {GoldenTree.Text(c, "sha256")}") : [];
-        Assert.Equal(expectedContents, contents);
+        await FileSyncCases.WalkAsync(item, source.Path);
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(ReceiveCases))]
     public async Task A_received_tree_becomes_what_the_reference_makes_of_it(string name)
     {
@@ -117,7 +63,7 @@ public sealed class FileSyncGoldenTests
         Assert.Equal(result.GetProperty("untouched").EnumerateArray().Select(path => path.GetString()!), untouched.Order(StringComparer.Ordinal));
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(ExportCases))]
     public async Task An_exported_directory_arrives_as_the_reference_writes_it(string name)
     {
@@ -129,30 +75,10 @@ public sealed class FileSyncGoldenTests
         var destination = item.TryGetProperty("destination_missing", out _) ? target.Path + "/out" : target.Path;
         if (item.TryGetProperty("existing", out var existing))
             GoldenTree.Make(target.Path, existing);
-        Func<SyncStat, SyncStat>? map = item.TryGetProperty("epoch", out var epoch) ? stat => stat with { ModTime = epoch.GetInt64() * 1_000_000_000 } : null;
-        IFileTree tree = new DirectoryTree(source.Path, map: map);
-        if (item.TryGetProperty("platform_dir", out var platform))
-        {
-            var directory = new SyncStat { Path = platform.GetString()!, Mode = GoFileMode.Directory | 0x1ED, ModTime = map is null ? 0 : epoch.GetInt64() * 1_000_000_000 };
-            tree = new SubdirectoryTree([(directory, tree)]);
-        }
-        var channel = new InMemoryChannel(FileSendTarget.Create(new Dictionary<int, SendTarget> { [0] = SendTarget.ToDirectory(destination) }));
-
-        await FileSendClient.SendDirectoryAsync(channel, 0, tree, null, CancellationToken.None);
-
-        var result = item.GetProperty("result");
-        var sent = channel.Transcript.Where(message => message.FromCaller).Select(message => FileSyncMessage.Parser.ParseFrom(message.Bytes));
-        var stats = sent.Where(message => message.Stat is not null).Select(message => GoldenTree.Describe(message.Stat!));
-        Assert.Equal(result.GetProperty("stats_sent").EnumerateArray().Select(stat => GoldenTree.Describe(GoldenTree.StatOf(stat))), stats);
-        var requested = channel.Transcript.Where(message => !message.FromCaller).Select(message => FileSyncMessage.Parser.ParseFrom(message.Bytes))
-            .Where(message => message.Type == PacketType.Request).Select(message => message.Id);
-        Assert.Equal(result.GetProperty("requested_ids").EnumerateArray().Select(id => id.GetUInt32()), requested.Order());
-        var actual = GoldenTree.Describe(destination);
-        Assert.Equal(GoldenTree.Describe(result.GetProperty("destination_after"), actual), actual);
-        Assert.Equal(GoldenTree.Text(result, "destination_mode").TrimStart('0'), Convert.ToString(LinuxFile.Stat(destination).Permissions, 8));
+        await FileSyncCases.ExportAsync(item, source.Path, destination);
     }
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(TranscriptCases))]
     public async Task A_whole_exchange_consists_of_the_reference_packets(string name)
     {
@@ -197,22 +123,6 @@ public sealed class FileSyncGoldenTests
     private static List<string> Grouped(IEnumerable<string> packets) =>
         [.. packets.GroupBy(line => string.Join(' ', line.Split(' ')[..3])).OrderBy(group => group.Key, StringComparer.Ordinal).SelectMany(group => group)];
 
-    private static async Task<string> FetchAsync(IGrpcCall<FileSyncMessage, FileSyncMessage> call, uint id)
-    {
-        await call.SendAsync(FileSyncMessage.ForRequest(id), CancellationToken.None);
-        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-        var length = 0;
-        while (true)
-        {
-            var message = (await call.ReadAsync(CancellationToken.None))!;
-            Assert.Equal((PacketType.Data, id), (message.Type, message.Id));
-            if (message.Data.IsEmpty)
-                return $"{id} {length} {(length == 0 ? "" : Convert.ToHexStringLower(hash.GetHashAndReset()))}";
-            length += message.Data.Length;
-            hash.AppendData(message.Data.Span);
-        }
-    }
-
     private static List<string> Changes(JsonElement result, string name) =>
         result.TryGetProperty(name, out var changes)
             ? [.. changes.EnumerateArray().Select(change => $"{GoldenTree.Text(change, "kind")} {GoldenTree.Text(change, "path")}")]
@@ -232,18 +142,11 @@ public sealed class FileSyncGoldenTests
     private static bool NeedsRoot(JsonElement item) =>
         item.GetProperty("incoming").EnumerateArray().Any() || !GoldenTree.CanMake(item.GetProperty("previous"));
 
-    private static TheoryData<string> Names(string file, Func<JsonElement, bool> isRunnable)
-    {
-        var names = new TheoryData<string>();
-        foreach (var item in Items(file).Where(isRunnable))
-            names.Add(item.GetProperty("name").GetString()!);
-        return names;
-    }
+    private static TheoryData<string> Names(string file, Func<JsonElement, bool> isRunnable) => Items(file).Where(isRunnable).Names();
 
     private static JsonElement Case(string file, string name) => Items(file).Single(item => item.GetProperty("name").GetString() == name);
 
-    private static IEnumerable<JsonElement> Items(string file) =>
-        JsonDocument.Parse(File.ReadAllBytes(Golden.Path("filesync", file))).RootElement.EnumerateArray();
+    private static IEnumerable<JsonElement> Items(string file) => Golden.List(Golden.Path("filesync", file));
 
     private sealed class RecordingObserver : IReceiveObserver
     {

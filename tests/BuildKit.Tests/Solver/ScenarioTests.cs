@@ -27,6 +27,17 @@ public sealed class ScenarioTests
     }
 
     [Fact]
+    public async Task A_graph_as_deep_as_a_client_likes_is_built()
+    {
+        await using var bench = new TestBench();
+        var top = Step("bottom", key: "bottom", value: "bottom", id: "bottom");
+        for (var i = 0; i < 20_000; i++)
+            top = Step("step" + i, [Out(top)], key: "step" + i, value: "v" + i, id: "step" + i);
+        Assert.Equal("v19999", await bench.BuildOnceAsync(top));
+        await bench.AssertNothingLeftAsync();
+    }
+
+    [Fact]
     public async Task A_changed_file_runs_its_copy_and_what_follows()
     {
         await using var bench = new TestBench();

@@ -7,13 +7,13 @@ namespace BuildKit.Tests.Storage;
 
 public sealed class ChainIdGoldenTests
 {
-    public static TheoryData<string> Cases => [.. Directory.GetFiles(Golden.Path("layers", "chains"), "*.json").Select(f => Path.GetFileNameWithoutExtension(f))];
+    public static TheoryData<string> Cases => [.. Golden.Index("layers", "cases", "chains").Select(c => c.GetProperty("file").GetString()!)];
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(Cases))]
     public void Chain_ids_are_those_of_the_reference(string name)
     {
-        using var document = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("layers", "chains", name + ".json")));
+        using var document = JsonDocument.Parse(File.ReadAllBytes(Golden.Path("layers", name)));
         var ids = default(ChainIds);
         foreach (var layer in document.RootElement.GetProperty("layers").EnumerateArray())
         {

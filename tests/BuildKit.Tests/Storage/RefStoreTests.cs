@@ -75,42 +75,6 @@ public sealed class RefStoreTests
     }
 
     [Fact]
-    public async Task Fetching_brings_the_blobs_of_all_layers_and_unpacks_none()
-    {
-        await using var fixture = await StorageFixture.OpenAsync();
-        var provider = new MemoryProvider();
-        var (one, two) = (provider.AddListing(CompressionType.Gzip, "a"), provider.AddListing(CompressionType.Gzip, "b"));
-        var options = provider.Options(one, two);
-        await using var low = await fixture.Refs.GetByBlobAsync(one, null, options, default);
-        await using var top = await fixture.Refs.GetByBlobAsync(two, low, options, default);
-        await top.FetchAsync(default);
-        Assert.NotNull(await fixture.Refs.Content.GetInfoAsync(one.Digest, default));
-        Assert.NotNull(await fixture.Refs.Content.GetInfoAsync(two.Digest, default));
-        Assert.Equal((2, 0), (provider.Opened, fixture.Layers.Applied));
-        Assert.Equal(["a", "b"], await StorageFixture.FilesAsync(top));
-        await top.FetchAsync(default);
-        Assert.Equal(2, provider.Opened);
-    }
-
-    [Fact]
-    public async Task A_blob_that_another_waiter_could_not_fetch_is_fetched_from_the_own_place()
-    {
-        await using var fixture = await StorageFixture.OpenAsync();
-        var (broken, good) = (new MemoryProvider { Gate = new TaskCompletionSource() }, new MemoryProvider());
-        var layer = good.AddListing(CompressionType.Gzip, "a");
-        await using var first = await fixture.Refs.GetByBlobAsync(layer, null, broken.Options(layer), default);
-        await using var same = await fixture.Refs.GetByBlobAsync(layer, null, broken.Options(layer), default);
-        await using var other = await fixture.Refs.GetByBlobAsync(layer, null, good.Options(layer), default);
-        var fetches = new[] { first, same, other }.Select(lazy => lazy.FetchAsync(default)).ToList();
-        Assert.Equal(0, good.Opened);
-        broken.Gate.SetResult();
-        await Assert.ThrowsAsync<BlobNotFoundException>(() => fetches[0]);
-        await Assert.ThrowsAsync<BlobNotFoundException>(() => fetches[1]);
-        await fetches[2];
-        Assert.Equal((1, 1), (broken.Opened, good.Opened));
-    }
-
-    [Fact]
     public async Task A_lazy_record_cannot_be_opened_without_its_handlers()
     {
         await using var fixture = await StorageFixture.OpenAsync();

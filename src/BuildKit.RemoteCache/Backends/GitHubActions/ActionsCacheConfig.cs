@@ -35,9 +35,6 @@ internal sealed record ActionsCacheConfig
     /// <summary>Token for that list.</summary>
     public string GitHubToken { get; init; } = "";
 
-    /// <summary>Whether layers of a hit are fetched only when something reads them.</summary>
-    public bool IsLazy { get; init; }
-
     public CompressionOptions Compression { get; init; } = CompressionOptions.Default;
 
     /// <summary>Beginning of the keys of blobs.</summary>
@@ -75,7 +72,6 @@ internal sealed record ActionsCacheConfig
             Timeout = attributes.ContainsKey("timeout") ? CacheAttributes.Timeout(attributes, "github actions") : TimeSpan.FromMinutes(10),
             Repository = attributes.GetValueOrDefault("repository") ?? "",
             GitHubToken = attributes.GetValueOrDefault("ghtoken") ?? "",
-            IsLazy = CacheAttributes.Flag(attributes, "lazy", fallback: false),
             Compression = CacheAttributes.Compression(attributes),
             Token = ActionsToken.Parse(token, now),
         };

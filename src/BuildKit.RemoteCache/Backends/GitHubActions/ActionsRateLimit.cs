@@ -13,6 +13,10 @@ internal sealed class ActionsRateLimit
     private readonly Lock _gate = new();
     private DateTimeOffset _until;
     private TimeSpan _pause;
+    private int _waiting;
+
+    /// <summary>Whether requests wait at the moment.</summary>
+    public bool IsWaiting => Volatile.Read(ref _waiting) > 0;
 
     /// <summary>Sends a request until the service takes it.</summary>
     /// <param name="request">One sending.</param>
@@ -63,7 +67,15 @@ internal sealed class ActionsRateLimit
                 const string Over = "maximum timeout reached";
                 throw refusal?.WithMessage($"{Over}: {refusal.Message}") ?? new TransferException(Over) { Status = 429 };
             }
-            await Task.Delay(until - now, time, cancellationToken).ConfigureAwait(false);
+            Interlocked.Increment(ref _waiting);
+            try
+            {
+                await Task.Delay(until - now, time, cancellationToken).ConfigureAwait(false);
+            }
+            finally
+            {
+                Interlocked.Decrement(ref _waiting);
+            }
             waitedFor = until;
         }
     }

@@ -36,7 +36,7 @@ internal sealed class GitHubActionsCache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var config = ActionsCacheConfig.Read(attributes, context.Time.GetUtcNow());
-        return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context)));
+        return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context), _limit));
     }
 
     private IActionsService Connect(ActionsCacheConfig config, CacheBackendContext context)
@@ -127,15 +127,14 @@ internal sealed class GitHubActionsCache
         }
     }
 
-    private sealed class Import(ActionsCacheConfig config, IActionsService service) : ICacheImportBackend, IBlobProvider
+    private sealed class Import(ActionsCacheConfig config, IActionsService service, ActionsRateLimit limit) : ICacheImportBackend, IBlobProvider
     {
         private readonly ConcurrentDictionary<Digest, Task<ActionsEntry?>> _entries = new();
         private volatile TransferException? _givenUp;
 
         public bool IsSessionBound => false;
 
-        /// <summary>A layer that turns out to be gone or harmed is then a miss. Also, the token does not live longer than its job.</summary>
-        public bool FetchesAtLoad => !config.IsLazy;
+        public bool IsBusy => limit.IsWaiting;
 
         public string ImageRef => "";
 

@@ -27,7 +27,7 @@ internal static class RegistryCache
         var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
             repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
-            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }));
+            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
     }
 
     private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)

@@ -14,12 +14,14 @@ internal sealed class ImageLayers
     private const string Uncompressed = "containerd.io/uncompressed";
     private readonly IReadOnlyList<Descriptor> _layers;
     private readonly string _name;
+    private readonly bool _isNamed;
 
     private ImageLayers(
-        ResolvedImage image, string name, IReadOnlyList<Descriptor> layers, IReadOnlyDictionary<Digest, DescriptorHandler> handlers, string manifestKey, string configKey)
+        ResolvedImage image, string name, bool isNamed, IReadOnlyList<Descriptor> layers, IReadOnlyDictionary<Digest, DescriptorHandler> handlers, string manifestKey, string configKey)
     {
         Image = image;
         _name = name;
+        _isNamed = isNamed;
         _layers = layers;
         Handlers = handlers;
         ManifestKey = manifestKey;
@@ -37,8 +39,16 @@ internal sealed class ImageLayers
     /// <summary>Key by what the layers contain: the same image under another manifest is found by it.</summary>
     public string ConfigKey { get; }
 
+    /// <summary>Prepares the layers of a resolved image.</summary>
+    /// <param name="image">The image.</param>
+    /// <param name="platform">For which platform it was resolved.</param>
+    /// <param name="layerLimit">How many layers are used; null for all.</param>
+    /// <param name="name">The image's name, for people.</param>
+    /// <param name="provider">Has the layers.</param>
+    /// <param name="progress">Where downloads are shown.</param>
+    /// <param name="isNamed">Whether the name is that of a repository which has the layers: they can then be had from there again.</param>
     public static ImageLayers Of(
-        ResolvedImage image, Platform platform, int? layerLimit, string name, IBlobProvider provider, IProgressWriter progress)
+        ResolvedImage image, Platform platform, int? layerLimit, string name, IBlobProvider provider, IProgressWriter progress, bool isNamed = true)
     {
         var manifestKey = SourceDigest.ImageManifestKey(image.Root.Digest, platform, layerLimit);
         var configKey = SourceDigest.ImageConfigKey(image.ConfigJson.Span, manifestKey, layerLimit);
@@ -61,7 +71,7 @@ internal sealed class ImageLayers
                 Progress = StatusProgress.Reporter(progress),
             };
         }
-        return new ImageLayers(image, name, layers, handlers, manifestKey, configKey);
+        return new ImageLayers(image, name, isNamed, layers, handlers, manifestKey, configKey);
     }
 
     /// <summary>The top record of the image, nothing downloaded; null for an image without layers.</summary>
@@ -81,7 +91,7 @@ internal sealed class ImageLayers
                         Handlers = Handlers,
                         Description = "pulled from " + _name,
                         RecordType = isTop ? recordType : null,
-                        ImageRef = _name,
+                        ImageRef = _isNamed ? _name : null,
                         CreatedAt = null,
                     },
                     cancellationToken);

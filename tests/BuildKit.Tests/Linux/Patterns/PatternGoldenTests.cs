@@ -8,51 +8,46 @@ namespace BuildKit.Tests.Linux.Patterns;
 
 public sealed class PatternGoldenTests
 {
-    [Fact]
-    public void Every_pattern_matches_as_the_reference_does()
+    public static TheoryData<int> PatternCases => Cases("patterns.json").Numbers();
+
+    public static TheoryData<int> IgnoreFileCases => Cases("dockerignore.json").Numbers();
+
+    [GoldenTheory]
+    [MemberData(nameof(PatternCases))]
+    public void Every_pattern_matches_as_the_reference_does(int number)
     {
-        var wrong = new List<string>();
-        foreach (var item in Cases("patterns.json"))
-        {
-            var patterns = item.GetProperty("patterns").EnumerateArray().Select(value => value.GetString()!).ToList();
-            var path = item.GetProperty("path").GetString()!;
-            var expected = item.TryGetProperty("error", out var error)
-                ? error.GetString()!
-                : $"{item.GetProperty("matches_or_parent").GetBoolean()} {item.GetProperty("matches_using_parents").GetBoolean()} {Compiled(item)}";
-            var actual = Run(patterns, path);
-            if (actual != expected)
-                wrong.Add($"[{string.Join(',', patterns)}] on '{path}': expected {expected}, got {actual}");
-        }
-        Assert.Empty(wrong);
+        var item = Cases("patterns.json").ElementAt(number);
+        var patterns = item.GetProperty("patterns").EnumerateArray().Select(value => value.GetString()!).ToList();
+        var path = item.GetProperty("path").GetString()!;
+        var expected = item.TryGetProperty("error", out var error)
+            ? error.GetString()!
+            : $"{item.GetProperty("matches_or_parent").GetBoolean()} {item.GetProperty("matches_using_parents").GetBoolean()} {Compiled(item)}";
+        Assert.Equal($"[{string.Join(',', patterns)}] on '{path}': {expected}", $"[{string.Join(',', patterns)}] on '{path}': {Run(patterns, path)}");
     }
 
-    [Fact]
-    public void Every_ignore_file_is_read_as_the_reference_does()
+    [GoldenTheory]
+    [MemberData(nameof(IgnoreFileCases))]
+    public void Every_ignore_file_is_read_as_the_reference_does(int number)
     {
-        var wrong = new List<string>();
-        foreach (var item in Cases("dockerignore.json"))
+        var item = Cases("dockerignore.json").ElementAt(number);
+        var content = Content(item);
+        string actual;
+        try
         {
-            var content = Content(item);
-            string actual;
-            try
-            {
-                var patterns = IgnoreFile.Parse(content);
-                actual = item.TryGetProperty("pattern_lengths", out _)
-                    ? string.Join(',', patterns.Select(pattern => LinuxText.Encode(pattern).Length))
-                    : string.Join('\u0001', patterns);
-            }
-            catch (PatternSyntaxException bad)
-            {
-                actual = "error: " + bad.Message;
-            }
-            var expected = item.TryGetProperty("error", out var error) ? "error: " + error.GetString()
-                : item.TryGetProperty("pattern_lengths", out var lengths) ? string.Join(',', lengths.EnumerateArray())
-                : item.TryGetProperty("patterns_b64", out var raw) ? string.Join('\u0001', raw.EnumerateArray().Select(value => LinuxText.Decode(value.GetBytesFromBase64())))
-                : string.Join('\u0001', item.GetProperty("patterns").EnumerateArray());
-            if (actual != expected)
-                wrong.Add($"{item.GetProperty("name")}: expected {expected}, got {actual}");
+            var patterns = IgnoreFile.Parse(content);
+            actual = item.TryGetProperty("pattern_lengths", out _)
+                ? string.Join(',', patterns.Select(pattern => LinuxText.Encode(pattern).Length))
+                : string.Join('\u0001', patterns);
         }
-        Assert.Empty(wrong);
+        catch (PatternSyntaxException bad)
+        {
+            actual = "error: " + bad.Message;
+        }
+        var expected = item.TryGetProperty("error", out var error) ? "error: " + error.GetString()
+            : item.TryGetProperty("pattern_lengths", out var lengths) ? string.Join(',', lengths.EnumerateArray())
+            : item.TryGetProperty("patterns_b64", out var raw) ? string.Join('\u0001', raw.EnumerateArray().Select(value => LinuxText.Decode(value.GetBytesFromBase64())))
+            : string.Join('\u0001', item.GetProperty("patterns").EnumerateArray());
+        Assert.Equal(expected, actual);
     }
 
     private static string Compiled(JsonElement item) =>
@@ -101,6 +96,5 @@ public sealed class PatternGoldenTests
         return Encoding.UTF8.GetBytes(text.Append(repeat.GetProperty("tail").GetString()).ToString());
     }
 
-    private static IEnumerable<JsonElement> Cases(string file) =>
-        JsonDocument.Parse(File.ReadAllBytes(Golden.Path("filesync", file))).RootElement.EnumerateArray();
+    private static IEnumerable<JsonElement> Cases(string file) => Golden.List(Golden.Path("filesync", file));
 }

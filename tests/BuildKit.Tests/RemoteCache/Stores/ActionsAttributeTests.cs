@@ -27,7 +27,6 @@ public sealed class ActionsAttributeTests
     [InlineData("token=$,version=", "failed to parse api version \"\", expected positive integer: strconv.ParseInt: parsing \"\": invalid syntax")]
     [InlineData("token=$,url=http://h/,timeout=soon", "failed to parse timeout for github actions cache: time: invalid duration \"soon\"")]
     [InlineData("token=$,url=http://h/,timeout=0s", "failed to parse timeout for github actions cache: 0s is not above zero")]
-    [InlineData("token=$,url=http://h/,lazy=maybe", "failed to parse lazy: strconv.ParseBool: parsing \"maybe\": invalid syntax")]
     [InlineData("token=$,url=http://h/,compression=lzma", "unsupported compression type lzma")]
     [InlineData("token=$,url=http://h/,compression-level=x", "non-integer value x specified for compression-level: strconv.ParseInt: parsing \"x\": invalid syntax")]
     [InlineData("token=$,url=http://h/,force-compression=x", "non-bool value x specified for force-compression: strconv.ParseBool: parsing \"x\": invalid syntax")]
@@ -87,12 +86,12 @@ public sealed class ActionsAttributeTests
     {
         var config = ActionsCacheConfig.Read(StoreKit.Attributes($"token={StoreKit.Token(Now, ("refs/heads/main", 3))},url=http://h/p"), Now);
         Assert.Equal(("buildkit", "http://h/p/", false, TimeSpan.FromMinutes(10)), (config.Scope, config.Url, config.IsVersion2, config.Timeout));
-        Assert.Equal(("", "", false, CompressionOptions.Default), (config.Repository, config.GitHubToken, config.IsLazy, config.Compression));
+        Assert.Equal(("", "", CompressionOptions.Default), (config.Repository, config.GitHubToken, config.Compression));
         Assert.Equal("index-buildkit-1-f921bd05", config.IndexKey("refs/heads/main"));
         Assert.Equal("index-buildkit-1-e3b0c442", config.IndexKey(""));
         var given = ActionsCacheConfig.Read(StoreKit.Attributes(
-            $"token={StoreKit.Token(Now)},url=http://h/,scope=sc,timeout=1m30s,repository=o/r,ghtoken=t,lazy=1,compression=zstd,compression-level=3,force-compression="), Now);
-        Assert.Equal(("sc", TimeSpan.FromSeconds(90), "o/r", "t", true), (given.Scope, given.Timeout, given.Repository, given.GitHubToken, given.IsLazy));
+            $"token={StoreKit.Token(Now)},url=http://h/,scope=sc,timeout=1m30s,repository=o/r,ghtoken=t,compression=zstd,compression-level=3,force-compression="), Now);
+        Assert.Equal(("sc", TimeSpan.FromSeconds(90), "o/r", "t"), (given.Scope, given.Timeout, given.Repository, given.GitHubToken));
         Assert.Equal(new CompressionOptions(CompressionType.Zstd, 3, true), given.Compression);
     }
 

@@ -57,25 +57,25 @@ public sealed class LayerBlobGoldenTests
         Assert.Equal("sha256:" + sha256, Digest.Sha256(header).ToString());
     }
 
-    public static TheoryData<string> EStargzCases() => new(Directory.GetFiles(Golden.Path("layers", "estargz")).Select(f => Path.GetFileNameWithoutExtension(f)).Order(StringComparer.Ordinal));
+    public static TheoryData<string> EStargzCases() => [.. Golden.Index("layers", "cases", "estargz").Select(c => c.GetProperty("file").GetString()!)];
 
-    [Theory]
+    [GoldenTheory]
     [MemberData(nameof(EStargzCases))]
     public async Task An_eStargz_blob_has_the_members_of_the_reference(string name)
     {
-        using var json = JsonDocument.Parse(await File.ReadAllBytesAsync(Golden.Path("layers", "estargz", name + ".json")));
+        using var json = JsonDocument.Parse(await File.ReadAllBytesAsync(Golden.Path("layers", name)));
         var golden = json.RootElement;
         var input = Gunzip(golden.GetProperty("inputTarGz64").GetBytesFromBase64());
         var blob = new MemoryStream();
         await using var writer = new LayerBlobWriter(blob, new CompressionOptions(CompressionType.EStargz, golden.TryGetProperty("level", out var level) ? level.GetInt32() : null));
-        if (golden.TryGetProperty("error", out _))
+        if (golden.TryGetProperty("error", out var refused))
         {
             var failure = await Assert.ThrowsAnyAsync<Exception>(async () =>
             {
                 await writer.WriteAsync(input);
                 await writer.CompleteAsync(CancellationToken.None);
             });
-            Assert.Contains("existing TOC JSON is not allowed; decompress layer before append", failure.Message, StringComparison.Ordinal);
+            Assert.EndsWith(failure.Message, refused.GetString()!, StringComparison.Ordinal);
             return;
         }
         await writer.WriteAsync(input);

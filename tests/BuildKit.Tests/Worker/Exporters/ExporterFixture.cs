@@ -187,8 +187,6 @@ internal sealed class FakeRef : IImmutableRef, IMountable, IRefMetadata
 
     public IImmutableRef Clone() => this;
 
-    public Task FetchAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
     public Task ExtractAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
     public Task FinalizeAsync(CancellationToken cancellationToken) => Task.CompletedTask;
