@@ -188,7 +188,7 @@ public sealed class ActionsCacheTests : IClassFixture<ActionsFixture>, IAsyncLif
     [InlineData(1, "harmed", "unexpected commit digest")]
     [InlineData(2, "harmed", "unexpected commit digest")]
     [InlineData(2, "reset", "connection reset by peer")]
-    [InlineData(1, "stalled", "nothing came for 1s")]
+    [InlineData(1, "stalled", "no answer within 5 s")]
     [InlineData(2, "gone at the last moment", "BlobNotFound")]
     [InlineData(1, "busy lookups", "maximum timeout reached")]
     public async Task A_layer_that_cannot_be_had_is_a_miss_with_a_warning(int version, string what, string warning)
