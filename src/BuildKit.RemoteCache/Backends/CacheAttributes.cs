@@ -61,6 +61,8 @@ public static class CacheAttributes
     public static TimeSpan Patience(string type, IReadOnlyDictionary<string, string> attributes)
     {
         var given = attributes.TryGetValue("timeout", out var text) && GoDuration.TryParse(text, out var limit) && limit > TimeSpan.Zero ? limit : (TimeSpan?)null;
+        if (type == "gha" && given > TimeSpan.FromMinutes(1))
+            given = null; // there it limits the wait for a busy service, which does not count as silence
         return type is "registry" or "local" ? given ?? TimeSpan.FromSeconds(30) : 5 * (given ?? TimeSpan.FromMinutes(1));
     }
 

@@ -1,4 +1,5 @@
 using BuildKit.RemoteCache.Backends.AzureBlob;
+using BuildKit.RemoteCache.Backends.GitHubActions;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Backends.Local;
 using BuildKit.RemoteCache.Backends.Registry;
@@ -20,7 +21,7 @@ public sealed class CacheBackendRegistry
     private readonly Dictionary<string, CacheExportFactory> _exports = new(StringComparer.Ordinal);
     private readonly Dictionary<string, CacheImportFactory> _imports = new(StringComparer.Ordinal);
 
-    /// <summary>A registry with <c>registry</c>, <c>local</c>, <c>s3</c>, <c>azblob</c> and <c>inline</c> (export only).</summary>
+    /// <summary>A registry with <c>registry</c>, <c>local</c>, <c>gha</c>, <c>s3</c>, <c>azblob</c> and <c>inline</c> (export only).</summary>
     public static CacheBackendRegistry WithBuiltIns()
     {
         var registry = new CacheBackendRegistry();
@@ -28,6 +29,9 @@ public sealed class CacheBackendRegistry
         registry.AddImport("registry", RegistryCache.CreateImportAsync);
         registry.AddExport("local", LocalCache.CreateExportAsync);
         registry.AddImport("local", LocalCache.CreateImportAsync);
+        var actions = new GitHubActionsCache();
+        registry.AddExport("gha", actions.CreateExportAsync);
+        registry.AddImport("gha", actions.CreateImportAsync);
         registry.AddExport("s3", S3Cache.CreateExportAsync);
         registry.AddImport("s3", S3Cache.CreateImportAsync);
         registry.AddExport("azblob", AzureBlobCache.CreateExportAsync);

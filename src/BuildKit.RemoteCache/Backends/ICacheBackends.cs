@@ -150,6 +150,9 @@ public sealed class CacheProgress(IProgressWriter writer, TimeProvider time)
         }
     }
 
+    /// <summary>Warns of something that did not fail the part.</summary>
+    public void Warn(string text) => writer.Write(ProgressWarning.Of(text));
+
     /// <summary>Reports something that is over at once.</summary>
     public void Note(string name)
     {

@@ -68,12 +68,27 @@ internal sealed class ImportedResults(
     private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers stored, CancellationToken cancellationToken)
     {
         var layers = Guarded(stored, context);
-        var known = await Task.WhenAll(layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask())).ConfigureAwait(false);
+        var asked = layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask()).ToList();
+        Descriptor?[] known;
+        try
+        {
+            known = await Task.WhenAll(asked).ConfigureAwait(false);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            health.Lose(layers.Descriptors[asked.FindIndex(answer => !answer.IsCompletedSuccessfully)].Digest, e, context?.Progress);
+            throw;
+        }
         for (var i = 0; i < known.Length; i++)
         {
             // What was fetched already is good, whatever became of the import.
             if (known[i] is null && await refs.Content.GetInfoAsync(layers.Descriptors[i].Digest, cancellationToken).ConfigureAwait(false) is null)
-                throw new RemoteCacheException($"blob {layers.Descriptors[i].Digest} of the imported cache is gone");
+            {
+                var gone = new RemoteCacheException($"blob {layers.Descriptors[i].Digest} of the imported cache is gone");
+                if (!health.IsLost(layers.Descriptors[i].Digest))
+                    health.Lose(layers.Descriptors[i].Digest, gone, context?.Progress);
+                throw gone;
+            }
         }
         var progress = context is null ? null : new LayerProgress(context.Progress);
         var handlers = layers.Descriptors.DistinctBy(d => d.Digest).ToDictionary(d => d.Digest, d => new DescriptorHandler

@@ -62,11 +62,24 @@ public sealed class StoreConnection(HttpMessageInvoker http, IStoreProtocol prot
     {
         try
         {
-            return await policy.RunAsync(attempt, time, cancellationToken).ConfigureAwait(false);
+            return await policy.RunAsync(ToldAsync, time, cancellationToken).ConfigureAwait(false);
         }
         catch (TransferException e) when (request.Operation.Length > 0)
         {
             throw e.WithMessage($"{request.Operation}, {e.Message}");
+        }
+
+        async Task<T> ToldAsync(CancellationToken token)
+        {
+            try
+            {
+                return await attempt(token).ConfigureAwait(false);
+            }
+            catch (TransferException e)
+            {
+                request.OnFailure?.Invoke(e);
+                throw;
+            }
         }
     }
 

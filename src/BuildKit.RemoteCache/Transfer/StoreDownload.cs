@@ -13,14 +13,24 @@ public static class StoreDownload
     /// <param name="rangeHeader">Name of the range header, <c>Range</c> or the store's own.</param>
     /// <param name="offset">First byte wanted.</param>
     /// <param name="size">Size of the blob in bytes.</param>
-    public static Stream Open(StoreConnection store, StoreRequest request, string rangeHeader, long offset, long size) => new ResumingStream(
-        (position, token) => OpenAtAsync(store, request, rangeHeader, position, token), offset, size,
+    public static Stream Open(StoreConnection store, StoreRequest request, string rangeHeader, long offset, long size) =>
+        Open(store, (position, token) => OpenAtAsync(store, request, rangeHeader, position, token), offset, size);
+
+    /// <summary>As the other, for blobs whose address must be asked for.</summary>
+    /// <param name="store">The store.</param>
+    /// <param name="openAt">Opens the blob at a byte with one request; see <see cref="OpenAtAsync"/>.</param>
+    /// <param name="offset">First byte wanted.</param>
+    /// <param name="size">Size of the blob in bytes.</param>
+    public static Stream Open(StoreConnection store, Func<long, CancellationToken, Task<Stream>> openAt, long offset, long size) => new ResumingStream(
+        openAt, offset, size,
         new ResumeRules(
             static error => error is TransferException { IsTransient: true },
             static text => new TransferException(text) { IsTransient = true },
             (breaks, token) => store.Policy.PauseAsync(breaks, null, store.Time, token)));
 
-    private static async Task<Stream> OpenAtAsync(StoreConnection store, StoreRequest request, string rangeHeader, long position, CancellationToken cancellationToken)
+    /// <summary>Opens a blob at a byte; one that the store sends whole is read up to there.</summary>
+    /// <exception cref="TransferException">The store refused, or answered with other bytes.</exception>
+    public static async Task<Stream> OpenAtAsync(StoreConnection store, StoreRequest request, string rangeHeader, long position, CancellationToken cancellationToken)
     {
         if (position == 0)
             return (await store.SendAsync(request, cancellationToken).ConfigureAwait(false)).OwnedBody();

@@ -16,6 +16,9 @@ public sealed record StoreRequest(HttpMethod Method, string Url)
 
     /// <summary>How long the store may work without a byte; null for the client's own limit.</summary>
     public TimeSpan? Silence { get; init; }
+
+    /// <summary>Told the error of each attempt that failed: when no answer came, the store may have done what it was asked.</summary>
+    public Action<TransferException>? OnFailure { get; init; }
 }
 
 /// <summary>The body of a request.</summary>

@@ -100,6 +100,13 @@ public sealed class PartBuffer : IDisposable
     /// <summary>Its bytes.</summary>
     public Memory<byte> Memory => _bytes.AsMemory(0, (int)Part.Size);
 
+    /// <summary>The part as a request's body, which must not be used after the part is disposed.</summary>
+    /// <param name="hash">Whether the request is signed over the bytes.</param>
+    public StoreBody ToBody(bool hash) => new(
+        Part.Size,
+        _ => ValueTask.FromResult<Stream>(new MemoryStream(_bytes!, 0, (int)Part.Size, writable: false)),
+        hash ? Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Memory.Span)) : null);
+
     /// <summary>Gives the memory back.</summary>
     public void Dispose()
     {

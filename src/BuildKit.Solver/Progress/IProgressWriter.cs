@@ -36,4 +36,8 @@ public sealed record ProgressLog(Digest Vertex, int Stream, ReadOnlyMemory<byte>
 /// <paramref name="Ranges"/> are <c>pb.Range</c>s, passed through unseen.</summary>
 public sealed record ProgressWarning(
     Digest Vertex, int Level, ReadOnlyMemory<byte> Short, IReadOnlyList<ReadOnlyMemory<byte>> Detail, string Url,
-    object? SourceInfo, IReadOnlyList<object> Ranges);
+    object? SourceInfo, IReadOnlyList<object> Ranges)
+{
+    /// <summary>A warning about no place in a source, tied to the vertex whose writer takes it.</summary>
+    public static ProgressWarning Of(string text) => new(default, 1, System.Text.Encoding.UTF8.GetBytes(text), [], "", null, []);
+}

@@ -37,10 +37,14 @@ internal static class Requirement
     }
 
     // Where build/stores.sh puts what comes from npm.
-    private static readonly string Stores = Path.GetFullPath(Path.Combine(Golden.Root, "..", "..", "artifacts", "stores", "node_modules", ".bin"));
+    internal static readonly string NodeModules = Path.GetFullPath(Path.Combine(Golden.Root, "..", "..", "artifacts", "stores", "node_modules"));
 
-    /// <summary>Full path of a program, or null.</summary>
-    public static string? Locate(string program) => program is "buildkitd" or "buildctl"
+    private static readonly string Stores = Path.Combine(NodeModules, ".bin");
+
+    /// <summary>Full path of a program, or of an npm package whose name begins with <c>@</c>; or null.</summary>
+    public static string? Locate(string program) => program.StartsWith('@')
+        ? (File.Exists(Path.Combine(NodeModules, program, "package.json")) ? Path.Combine(NodeModules, program) : null)
+        : program is "buildkitd" or "buildctl"
         ? (File.Exists(Path.Combine(Programs.BinDirectory, program)) ? Path.Combine(Programs.BinDirectory, program) : null)
         : (Stores + ":" + (Environment.GetEnvironmentVariable("PATH") ?? "") + ":/usr/sbin:/sbin").Split(':', StringSplitOptions.RemoveEmptyEntries)
             .Select(directory => Path.Combine(directory, program))

@@ -54,6 +54,43 @@ public sealed class ValueTests
     }
 
     [Theory]
+    [InlineData("", "CACHE=http://c/,TOKEN=t", "url=http://c/ token=t")]
+    [InlineData("", "RESULTS=http://r/,TOKEN=t", "url=http://r/ token=t")]
+    [InlineData("", "CACHE=http://c/,RESULTS=http://r/,TOKEN=t", "url=http://c/ token=t")]
+    [InlineData("", "CACHE=http://c/,RESULTS=http://r/,V2=True,TOKEN=t", "url=http://c/ url_v2=http://r/ token=t")]
+    [InlineData("", "RESULTS=http://r/,V2=1,TOKEN=t", "url=http://r/ url_v2=http://r/ token=t")]
+    [InlineData("", "RESULTS=http://r/,V2=maybe,TOKEN=t", "url=http://r/ token=t")]
+    [InlineData(",version=1", "CACHE=http://c/,RESULTS=http://r/,V2=true,TOKEN=t", "version=1 url=http://c/ token=t")]
+    [InlineData(",version=2", "CACHE=http://c/,RESULTS=http://r/,TOKEN=t", "version=2 url=http://c/ url_v2=http://r/ token=t")]
+    [InlineData(",url=http://u/,url_v2=http://v/,token=mine", "CACHE=http://c/,RESULTS=http://r/,V2=true,TOKEN=t", "url=http://u/ url_v2=http://v/ token=mine")]
+    public void A_gha_cache_takes_what_is_not_given_from_the_job(string given, string job, string attributes)
+    {
+        var cache = CacheValue.ParseImport("type=gha" + given, Job(job), static _ => { });
+        Assert.Equal("gha", cache.Type);
+        Assert.Equal(attributes.Split(' ').Order(StringComparer.Ordinal), cache.Attributes.Select(a => $"{a.Key}={a.Value}").Order(StringComparer.Ordinal));
+    }
+
+    [Theory]
+    [InlineData("", "TOKEN=t", "cache with type gha requires url parameter to be set")]
+    [InlineData(",token=mine", "", "cache with type gha requires url parameter to be set")]
+    [InlineData("", "CACHE=http://c/", "cache with type gha requires token parameter or $ACTIONS_RUNTIME_TOKEN")]
+    public void A_gha_cache_outside_a_job_is_refused(string given, string job, string error) =>
+        Assert.Equal(error, Assert.Throws<CommandException>(() => CacheValue.ParseExport("type=gha" + given, Job(job), static _ => { })).Message);
+
+    private static Func<string, string?> Job(string variables)
+    {
+        var names = new Dictionary<string, string>(StringComparer.Ordinal)
+        {
+            ["CACHE"] = "ACTIONS_CACHE_URL",
+            ["RESULTS"] = "ACTIONS_RESULTS_URL",
+            ["V2"] = "ACTIONS_CACHE_SERVICE_V2",
+            ["TOKEN"] = "ACTIONS_RUNTIME_TOKEN",
+        };
+        var values = variables.Split(',', StringSplitOptions.RemoveEmptyEntries).Select(v => v.Split('=', 2)).ToDictionary(v => names[v[0]], v => v[1], StringComparer.Ordinal);
+        return name => values.GetValueOrDefault(name);
+    }
+
+    [Theory]
     [InlineData("docker-container://c?context=x", "docker --context=x exec -i c buildctl dial-stdio")]
     [InlineData("kube-pod://p", "kubectl --context= --namespace= exec --container= -i p -- buildctl dial-stdio")]
     [InlineData("ssh://me@host:22/run/b.sock", "ssh -l me -p 22 -- host buildctl --addr unix:///run/b.sock dial-stdio")]

@@ -109,11 +109,16 @@ internal sealed class AzureBlobClient(StoreConnection store, string accountUrl, 
             }, token).ConfigureAwait(false);
             progress?.Report(Interlocked.Add(ref sent, block.Size));
         }).ConfigureAwait(false);
+        await store.RunAsync(new StoreRequest(HttpMethod.Put, Blob(name) + "?comp=blocklist") { Headers = [new("Content-Type", "application/xml"), OnlyNew], Body = BlockList(blocks.Select(IdOf)) }, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>The document that makes a blob of its blocks.</summary>
+    public static StoreBody BlockList(IEnumerable<string> ids)
+    {
         var list = new StringBuilder("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<BlockList>");
-        foreach (var block in blocks)
-            list.Append("<Latest>").Append(IdOf(block)).Append("</Latest>");
-        var bytes = StoreBody.Of(Encoding.UTF8.GetBytes(list.Append("</BlockList>").ToString()));
-        await store.RunAsync(new StoreRequest(HttpMethod.Put, Blob(name) + "?comp=blocklist") { Headers = [new("Content-Type", "application/xml"), OnlyNew], Body = bytes }, cancellationToken).ConfigureAwait(false);
+        foreach (var id in ids)
+            list.Append("<Latest>").Append(id).Append("</Latest>");
+        return StoreBody.Of(Encoding.UTF8.GetBytes(list.Append("</BlockList>").ToString()));
     }
 
     private async Task CreateAsync(string url, CancellationToken cancellationToken)

@@ -4,7 +4,9 @@ using BuildKit.RemoteCache.Transfer;
 namespace BuildKit.RemoteCache.Backends.AzureBlob;
 
 /// <summary>Speaks to the blob service: its version and date headers, its errors.</summary>
-internal sealed class AzureBlobProtocol(IAzureIdentity identity, TimeProvider time) : IStoreProtocol
+/// <param name="identity">Whose requests they are; null when each URL carries its own permission, which errors must not show.</param>
+/// <param name="time">Clock of the requests.</param>
+internal sealed class AzureBlobProtocol(IAzureIdentity? identity, TimeProvider time) : IStoreProtocol
 {
     private const string Version = "2024-11-04";
 
@@ -12,8 +14,10 @@ internal sealed class AzureBlobProtocol(IAzureIdentity identity, TimeProvider ti
     {
         message.Headers.TryAddWithoutValidation("User-Agent", "buildkit/v0.20");
         message.Headers.TryAddWithoutValidation("Accept", "application/xml");
-        message.Headers.TryAddWithoutValidation("x-ms-date", time.GetUtcNow().ToString("R", CultureInfo.InvariantCulture));
         message.Headers.TryAddWithoutValidation("x-ms-version", Version);
+        if (identity is null)
+            return ValueTask.CompletedTask;
+        message.Headers.TryAddWithoutValidation("x-ms-date", time.GetUtcNow().ToString("R", CultureInfo.InvariantCulture));
         return identity.AuthorizeAsync(message, cancellationToken);
     }
 
@@ -24,7 +28,7 @@ internal sealed class AzureBlobProtocol(IAzureIdentity identity, TimeProvider ti
         var code = response.Headers.TryGetValues("x-ms-error-code", out var values) ? string.Join(",", values) : texts.GetValueOrDefault("Code") ?? "";
         var message = (texts.GetValueOrDefault("Message") ?? "").Split('\n')[0].Trim();
         return new TransferException(
-            $"{request.Method.Method} {request.Url}: RESPONSE {status}: {status} {response.ReasonPhrase}, ERROR CODE: {(code.Length > 0 ? code : "UNAVAILABLE")}{(message.Length > 0 ? ": " + message : "")}")
+            $"{request.Method.Method} {Shown(request)}: RESPONSE {status}: {status} {response.ReasonPhrase}, ERROR CODE: {(code.Length > 0 ? code : "UNAVAILABLE")}{(message.Length > 0 ? ": " + message : "")}")
         {
             Status = status,
             Code = code,
@@ -35,6 +39,8 @@ internal sealed class AzureBlobProtocol(IAzureIdentity identity, TimeProvider ti
     public TransferException Unreachable(StoreRequest request, string cause, Exception inner)
     {
         var method = request.Method.Method;
-        return new TransferException($"{method[0]}{method[1..].ToLowerInvariant()} \"{request.Url}\": {cause}", inner) { IsTransient = true };
+        return new TransferException($"{method[0]}{method[1..].ToLowerInvariant()} \"{Shown(request)}\": {cause}", inner) { IsTransient = true };
     }
+
+    private string Shown(StoreRequest request) => identity is null ? request.Url.Split('?')[0] : request.Url;
 }

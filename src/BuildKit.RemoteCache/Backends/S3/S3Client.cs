@@ -77,7 +77,7 @@ internal sealed class S3Client(StoreConnection store, S3Endpoint endpoint, strin
                     using (buffer)
                     {
                         var request = Request(HttpMethod.Put, "UploadPart", key, $"partNumber={Number(buffer.Part.Number)}&uploadId={uploadId}&x-id=UploadPart", [new("Content-Type", OctetStream)]);
-                        using var answer = await store.SendAsync(request with { Body = BodyOf(buffer) }, token).ConfigureAwait(false);
+                        using var answer = await store.SendAsync(request with { Body = buffer.ToBody(hash: true) }, token).ConfigureAwait(false);
                         etags[buffer.Part.Number] = answer.Header("ETag");
                         progress?.Report(Interlocked.Add(ref stored, buffer.Part.Size));
                     }
@@ -163,11 +163,6 @@ internal sealed class S3Client(StoreConnection store, S3Endpoint endpoint, strin
 
     private StoreRequest Request(HttpMethod method, string operation, string key, string query, IReadOnlyList<KeyValuePair<string, string>>? headers = null) =>
         new(method, endpoint.Object(key, query)) { Operation = "operation error S3: " + operation, Headers = headers ?? [] };
-
-    private static StoreBody BodyOf(PartBuffer buffer) => new(
-        buffer.Part.Size,
-        _ => ValueTask.FromResult<Stream>(new MemoryStream(System.Runtime.InteropServices.MemoryMarshal.TryGetArray((ReadOnlyMemory<byte>)buffer.Memory, out var bytes) ? bytes.Array! : [], 0, (int)buffer.Part.Size, writable: false)),
-        Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(buffer.Memory.Span)));
 
     /// <summary>A time as the reference writes it, in UTC.</summary>
     private static string UpdatedAt(DateTimeOffset now) =>

@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Text;
 using System.Text.Json;
+using System.Text.RegularExpressions;
 using BuildKit.Tests.Registry;
 using Microsoft.AspNetCore.Http;
 using Microsoft.AspNetCore.Http.Features;
@@ -12,20 +13,23 @@ internal sealed record WireRequest(string Method, string Target, string Body, st
 {
     public string Path => Target.Split('?')[0];
 
-    public bool IsWrite => Method is "PUT" or "POST";
+    public bool IsWrite => Method is "PUT" or "PATCH" || (Method == "POST" && !Target.EndsWith("/GetCacheEntryDownloadURL", StringComparison.Ordinal));
+
+    /// <summary>What the answer depends on: of calls to one address also the entry they are about.</summary>
+    public (string, string, string) Question => (Method, Target, Method == "POST" && Body.StartsWith("{\"key\"", StringComparison.Ordinal) ? Body : "");
 
     public override string ToString() => $"{Method} {Target} [{Headers}] {Body}";
 }
 
 /// <summary>A recorded exchange.</summary>
-internal sealed record WireExchange(WireRequest Request, int Status, IReadOnlyDictionary<string, string> Answer, string? Text, bool IsBinary, string Date);
+internal sealed record WireExchange(WireRequest Request, int Status, IReadOnlyDictionary<string, string> Answer, string? Text, bool IsBinary, string Date, string Host);
 
 /// <summary>Plays the server's side of a recording: to each request the answers recorded for it, in their order; the last one again.</summary>
-internal sealed class ReplayServer : IAsyncDisposable
+internal sealed partial class ReplayServer : IAsyncDisposable
 {
     // Headers that decide what a request does; the others (dates, signatures, names of programs) differ by nature.
     private static readonly string[] Compared =
-        ["accept", "content-type", "if-none-match", "range", "x-amz-copy-source", "x-amz-metadata-directive", "x-ms-blob-type", "x-ms-range", "x-ms-version"];
+        ["accept", "content-range", "content-type", "if-none-match", "range", "transfer-encoding", "x-amz-copy-source", "x-amz-metadata-directive", "x-ms-blob-type", "x-ms-range", "x-ms-version"];
 
     private readonly StubServer _server;
 
@@ -40,7 +44,7 @@ internal sealed class ReplayServer : IAsyncDisposable
 
     public static async Task<ReplayServer> StartAsync(IReadOnlyList<WireExchange> recorded, Func<string, long> sizeOfBinary)
     {
-        var answers = recorded.GroupBy(e => (e.Request.Method, e.Request.Target))
+        var answers = recorded.GroupBy(e => e.Request.Question)
             .ToDictionary(g => g.Key, g => new ConcurrentQueue<WireExchange>(g));
         var seen = new ConcurrentQueue<WireRequest>();
         var server = await StubServer.StartAsync(async (context, stub) =>
@@ -49,9 +53,9 @@ internal sealed class ReplayServer : IAsyncDisposable
             using var body = new MemoryStream();
             await context.Request.Body.CopyToAsync(body);
             var bytes = body.ToArray();
-            var headers = string.Join(", ", Compared.Where(n => context.Request.Headers.ContainsKey(n)).Select(n => $"{n}: {context.Request.Headers[n]}"));
-            seen.Enqueue(new WireRequest(context.Request.Method, target, TextOrSize(bytes), headers));
-            if (!answers.TryGetValue((context.Request.Method, target), out var queue) || !queue.TryPeek(out var exchange))
+            var request = Normalized(context.Request.Method, target, TextOrSize(bytes), name => context.Request.Headers.TryGetValue(name, out var value) ? value.ToString() : null);
+            seen.Enqueue(request);
+            if (!answers.TryGetValue(request.Question, out var queue) || !queue.TryPeek(out var exchange))
             {
                 context.Status(501);
                 return;
@@ -62,7 +66,7 @@ internal sealed class ReplayServer : IAsyncDisposable
             foreach (var (name, value) in exchange.Answer)
                 context.Response.Headers[name] = value;
             if (exchange.Text is not null)
-                await context.Response.WriteAsync(exchange.Text);
+                await context.Response.WriteAsync(exchange.Text.Replace(exchange.Host, stub.Host, StringComparison.Ordinal));
             else if (exchange.IsBinary)
                 await context.Response.Body.WriteAsync(new byte[sizeOfBinary(target)]);
         });
@@ -79,17 +83,38 @@ internal sealed class ReplayServer : IAsyncDisposable
         var sent = Pairs(root.GetProperty("headers"));
         var body = !root.TryGetProperty("body", out var b) ? ""
             : b.TryGetProperty("text", out var text) ? text.GetString()! : $"{b.GetProperty("binaryBytes").GetInt64()} bytes";
-        var headers = string.Join(", ", Compared.Where(sent.ContainsKey).Select(n => $"{n}: {sent[n]}"));
         var response = root.GetProperty("response");
         var answer = response.TryGetProperty("headers", out var h) ? Pairs(h) : [];
         response.TryGetProperty("body", out var answered);
         var hasText = answered.ValueKind == JsonValueKind.Object && answered.TryGetProperty("text", out _);
         return new WireExchange(
-            new WireRequest(words[0], words[1], body, headers), response.GetProperty("status").GetInt32(), answer,
+            Normalized(words[0], words[1], body, sent.GetValueOrDefault), response.GetProperty("status").GetInt32(), answer,
             hasText ? answered.GetProperty("text").GetString() : null,
             answered.ValueKind == JsonValueKind.Object && !hasText,
-            sent.GetValueOrDefault("x-amz-date") ?? sent["x-ms-date"]);
+            sent.GetValueOrDefault("x-amz-date") ?? sent.GetValueOrDefault("x-ms-date") ?? "",
+            sent["Host"]);
     }
+
+    /// <summary>A request without what is by chance: of a block's id only its number is kept.</summary>
+    private static WireRequest Normalized(string method, string target, string body, Func<string, string?> header)
+    {
+        var headers = Compared.Select(name => (Name: name, Value: header(name))).Where(h => h.Value is not null).Select(h => $"{h.Name}: {h.Value}").ToList();
+        if (header("authorization")?.StartsWith("Bearer ", StringComparison.Ordinal) == true)
+            headers.Add("with token");
+        var query = target.Split('?', 2);
+        if (query.Length == 2 && BlockInQuery().Match(query[1]) is { Success: true } block)
+            target = $"{query[0]}?{BlockInQuery().Replace(query[1], "blockid=" + NumberOf(Uri.UnescapeDataString(block.Groups[1].Value)), 1)}";
+        return new WireRequest(method, target, BlockInList().Replace(body, m => $"<Latest>{NumberOf(m.Groups[1].Value)}</Latest>"), string.Join(", ", headers));
+    }
+
+    private static string NumberOf(string blockId) => Convert.ToHexStringLower(Convert.FromBase64String(blockId).AsSpan(16));
+
+    // Ids of 64 bytes, 16 of which name the upload.
+    [GeneratedRegex("(?<=^|&)blockid=([A-Za-z0-9%]{86,}%3D%3D)")]
+    private static partial Regex BlockInQuery();
+
+    [GeneratedRegex("<Latest>([A-Za-z0-9+/]{86}==)</Latest>")]
+    private static partial Regex BlockInList();
 
     private static Dictionary<string, string> Pairs(JsonElement headers) =>
         headers.EnumerateObject().ToDictionary(p => p.Name, p => p.Value.GetString()!, StringComparer.OrdinalIgnoreCase);

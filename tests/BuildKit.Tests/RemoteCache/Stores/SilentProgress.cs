@@ -3,7 +3,7 @@ using BuildKit.Solver;
 
 namespace BuildKit.Tests.RemoteCache.Stores;
 
-/// <summary>Remembers statuses, shows nothing.</summary>
+/// <summary>Remembers statuses and warnings, shows nothing.</summary>
 internal sealed class SilentProgress : IProgressWriter
 {
     public ConcurrentQueue<ProgressStatus> Statuses { get; } = new();
@@ -18,7 +18,7 @@ internal sealed class SilentProgress : IProgressWriter
     {
     }
 
-    public void Write(ProgressWarning warning)
-    {
-    }
+    public ConcurrentQueue<string> Warnings { get; } = new();
+
+    public void Write(ProgressWarning warning) => Warnings.Enqueue(System.Text.Encoding.UTF8.GetString(warning.Short.Span));
 }

@@ -20,9 +20,30 @@ internal static class StoreKit
         Time = time ?? TimeProvider.System,
     };
 
+    /// <summary>Asks for all blobs of a graph, once each.</summary>
+    public static async Task<int> CountThereAsync(IEnumerable<CacheNode> graph)
+    {
+        var count = 0;
+        foreach (var layers in graph.SelectMany(node => node.Results).Select(result => result.Layers))
+        {
+            foreach (var descriptor in layers.Descriptors)
+                count += await layers.Provider.StatAsync(descriptor, default) is null ? 0 : 1;
+        }
+        return count;
+    }
+
     /// <summary><c>a=1,b=2</c> as attributes; <c>@</c> stands for a host.</summary>
     public static Dictionary<string, string> Attributes(string text, string host = "") => text.Replace("@", host, StringComparison.Ordinal)
         .Split(',', StringSplitOptions.RemoveEmptyEntries).Select(p => p.Split('=', 2)).ToDictionary(p => p[0], p => p[1], StringComparer.Ordinal);
+
+    /// <summary>A token of GitHub's cache service, valid around a time, for scopes with their permissions.</summary>
+    public static string Token(DateTimeOffset now, params (string Scope, int Permission)[] scopes) => TokenOf("""{"alg":"RS256"}""", $$"""
+        {"ac":"[{{string.Join(',', scopes.Select(s => $$"""{\"Scope\":\"{{s.Scope}}\",\"Permission\":{{s.Permission}}}"""))}}]","nbf":{{now.ToUnixTimeSeconds() - 60}},"exp":{{now.ToUnixTimeSeconds() + 3600}}}
+        """);
+
+    /// <summary>A token of two JSON texts.</summary>
+    public static string TokenOf(string header, string claims) =>
+        string.Join('.', new[] { header, claims, "signature" }.Select(part => System.Buffers.Text.Base64Url.EncodeToString(System.Text.Encoding.UTF8.GetBytes(part))));
 
     /// <summary>A cache of one record over a chain of layers.</summary>
     public static async Task<(MarshalledCache Cache, MemoryProvider Blobs)> CacheAsync(params int[] sizes)
