@@ -98,18 +98,23 @@ public sealed partial class ExplainTests(BuildFixture fixture) : IClassFixture<B
     public async Task Another_base_image_under_the_same_name_is_told()
     {
         var name = $"moving-{Unique}:latest";
-        await BaseImage.PushAsync(fixture.Registry, name);
+        // Each with a folder of its own: an image with the layers of another one is never fetched, and so not remembered.
+        await BaseImage.PushAsync(fixture.Registry, name, await FolderAsync("first-" + Unique));
         using var context = new ContextDirectory($"FROM {fixture.Registry.Host}/{name}\nCOPY a /a\n").Write("a", Unique);
         (await Client.BuildPlainAsync(context)).Succeeded();
-        using var tar = new MemoryStream();
-        await using (var writer = new System.Formats.Tar.TarWriter(tar, leaveOpen: true))
-            await writer.WriteEntryAsync(new System.Formats.Tar.PaxTarEntry(System.Formats.Tar.TarEntryType.Directory, "bin"));
-        await BaseImage.PushAsync(fixture.Registry, name, tar.ToArray());
+        await BaseImage.PushAsync(fixture.Registry, name, await FolderAsync("second-" + Unique));
         var build = (await Client.BuildPlainAsync(context, "--explain-cache")).Succeeded();
-        Assert.True(Told(build, "COPY a /a").StartsWith("ran because its input changed: the base image " + fixture.Registry.Host, StringComparison.Ordinal), Told(build, "COPY a /a"));
         Assert.Matches(
             $"^ran because its input changed: the base image {fixture.Registry.Host}/{name} is another one than on TIME: sha256:[0-9a-f]{{12}} -> sha256:[0-9a-f]{{12}}$",
             Told(build, "COPY a /a"));
+    }
+
+    private static async Task<byte[]> FolderAsync(string name)
+    {
+        using var tar = new MemoryStream();
+        await using (var writer = new System.Formats.Tar.TarWriter(tar, leaveOpen: true))
+            await writer.WriteEntryAsync(new System.Formats.Tar.PaxTarEntry(System.Formats.Tar.TarEntryType.Directory, name));
+        return tar.ToArray();
     }
 
     [EndToEndFact]
