@@ -8,7 +8,10 @@ using System.Text.Json.Nodes;
 using System.Text.RegularExpressions;
 using BuildKit.IntegrationTests.FileOps;
 using BuildKit.IntegrationTests.Support;
+using BuildKit.Llb;
 using BuildKit.Oci;
+using BuildKit.Protocol.Pb;
+using Google.Protobuf;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -19,9 +22,12 @@ namespace BuildKit.IntegrationTests.EndToEnd;
 /// <summary>The golden set <c>fileops</c> as whole builds: each Dockerfile or definition leaves on disk what the reference leaves.</summary>
 public sealed class FileOpsBuildGoldenTests(FileOpsFixture fixture) : IClassFixture<FileOpsFixture>
 {
-    /// <summary>The cases of a kind. What is downloaded needs http sources, which are not there yet.</summary>
+    /// <summary>Where the recorded definitions download from.</summary>
+    private const string RecordedHttp = "http://127.0.0.1:18765";
+
+    /// <summary>The cases of a kind.</summary>
     public static TheoryData<string> Cases(string kind) => Golden.Index("fileops", "cases")
-        .Where(c => c.GetProperty("kind").GetString() == kind && !File.ReadAllText(CaseFile(c.GetProperty("name").GetString()!)).Contains("@HTTP@", StringComparison.Ordinal))
+        .Where(c => c.GetProperty("kind").GetString() == kind)
         .Names();
 
     [EndToEndGoldenTheory]
@@ -46,7 +52,7 @@ public sealed class FileOpsBuildGoldenTests(FileOpsFixture fixture) : IClassFixt
         var arguments = new List<string> { "build", "--progress=plain" };
         byte[]? input = null;
         if (golden.TryGetProperty("definition", out var definition))
-            input = definition.GetBytesFromBase64();
+            input = Redirected(definition.GetBytesFromBase64(), $"{fixture.Http}/{name}");
         else
         {
             await File.WriteAllTextAsync(Path.Combine(temp.Sub("dockerfile"), "Dockerfile"), golden.GetProperty("dockerfile").GetString());
@@ -99,6 +105,30 @@ public sealed class FileOpsBuildGoldenTests(FileOpsFixture fixture) : IClassFixt
         var tree = expected.GetProperty("tree");
         Assert.Equal(Expected(tree, isLayer: false), Actual(await File.ReadAllBytesAsync($"{temp.Path}/t.tar"), tree, omitted, isLayer: false));
         await AssertImageAsync($"{temp.Path}/o", expected);
+    }
+
+    /// <summary>The definition with downloads from another server: operations are made again, inputs follow their digests.</summary>
+    private static byte[] Redirected(byte[] recorded, string server)
+    {
+        var definition = Definition.Parser.ParseFrom(recorded);
+        var digests = new Dictionary<string, string>(StringComparer.Ordinal);
+        for (var i = 0; i < definition.Def.Count; i++)
+        {
+            var before = Digest.Sha256(definition.Def[i].Span).ToString();
+            var op = Op.Parser.ParseFrom(definition.Def[i]);
+            var isChanged = op.Source?.Identifier.StartsWith(RecordedHttp, StringComparison.Ordinal) == true;
+            if (isChanged)
+                op.Source!.Identifier = server + op.Source.Identifier[RecordedHttp.Length..];
+            foreach (var from in op.Inputs.Where(from => digests.ContainsKey(from.Digest)))
+                (from.Digest, isChanged) = (digests[from.Digest], true);
+            if (!isChanged)
+                continue;
+            definition.Def[i] = ByteString.CopyFrom(CanonicalOp.Encode(op));
+            digests[before] = Digest.Sha256(definition.Def[i].Span).ToString();
+            if (definition.Metadata.Remove(before, out var metadata))
+                definition.Metadata[digests[before]] = metadata;
+        }
+        return definition.ToByteArray();
     }
 
     /// <summary>Layers entry by entry, and the image's config.</summary>
