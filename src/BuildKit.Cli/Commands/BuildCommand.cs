@@ -156,6 +156,8 @@ internal static class BuildCommand
                 Entitlements = entitlements,
                 SourcePolicy = policy,
                 Warn = warn,
+                JoinLocalCache = (layout, current, exported, exportAttributes, token) =>
+                    RemoteCache.Backends.Local.LocalCacheMerge.JoinAsync(layout, current, exported, exportAttributes, context.Time, token),
             };
             if (ShortForm.IsUsed(flags))
                 options = ShortForm.Apply(flags, options, context.OpenInput);

@@ -3,6 +3,7 @@ using BuildKit.RemoteCache.Backends;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Export;
 using BuildKit.RemoteCache.Import;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Session.Content;
 using BuildKit.Solver;
@@ -19,6 +20,7 @@ public sealed class CacheTransfer(
 {
     // Connections to object stores outlive a build: those to the same store are used again.
     private readonly HttpMessageInvoker _http = StoreConnection.CreateInvoker();
+    private readonly MergeTurns _turns = new();
 
     /// <summary>An imported cache, resolved in the background and shown as a step of the build. One that cannot be had
     /// answers nothing; the build goes on.</summary>
@@ -41,6 +43,7 @@ public sealed class CacheTransfer(
             : new SessionContentStore(new ContentClient((await sessions.GetAsync(sessionId, cancellationToken)).Channel, name)),
         Time = time,
         Http = _http,
+        Turns = _turns,
     };
 }
 

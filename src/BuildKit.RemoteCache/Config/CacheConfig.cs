@@ -9,6 +9,10 @@ namespace BuildKit.RemoteCache.Config;
 /// <param name="Records">Records, linked by index.</param>
 public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOnlyList<CacheConfigRecord> Records)
 {
+    /// <summary>More of this cache lies in parts beside this document, and readers who know of them take them all together.
+    /// An extension: the key is written when true, and readers of the original leave it out.</summary>
+    public bool HasParts { get; init; }
+
     /// <summary>Reads a document. Unknown keys are ignored, names match without case.</summary>
     /// <exception cref="FormatException">It is no such document.</exception>
     public static CacheConfig Parse(ReadOnlyMemory<byte> json)
@@ -16,14 +20,17 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         using var document = Open(json);
         List<CacheConfigLayer> layers = [];
         List<CacheConfigRecord> records = [];
+        var hasParts = false;
         foreach (var property in Members(document.RootElement, "cache config"))
         {
             if (Is(property, "layers"))
                 layers = Items(property.Value, ReadLayer);
             else if (Is(property, "records"))
                 records = Items(property.Value, ReadRecord);
+            else if (Is(property, "parts"))
+                hasParts = property.Value.ValueKind == JsonValueKind.True;
         }
-        return new CacheConfig(layers, records);
+        return new CacheConfig(layers, records) { HasParts = hasParts };
     }
 
     /// <summary>Reads the bare list of records of an inline cache.</summary>
@@ -41,6 +48,11 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         writer.WriteStartObject();
         WriteList(writer, "layers", Layers, layer => layer.WriteTo(writer));
         WriteList(writer, "records", Records, record => record.WriteTo(writer));
+        if (HasParts)
+        {
+            writer.WriteName("parts");
+            writer.WriteBoolean(true);
+        }
         writer.WriteEndObject();
         return writer.ToArray();
     }
@@ -124,6 +136,8 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
                 record = record with { Digest = Digest.Unchecked(Text(property)) };
             else if (Is(property, "inputs"))
                 record = record with { Inputs = Items<IReadOnlyList<CacheConfigLink>>(property.Value, input => Items(input, ReadLink)) };
+            else if (Is(property, "usedAt"))
+                record = record with { UsedAt = Time(property) };
         }
         return record;
     }
@@ -240,6 +254,10 @@ public sealed record CacheConfigRecord(Digest Digest)
     /// <summary>For each input, the links that lead to this record.</summary>
     public IReadOnlyList<IReadOnlyList<CacheConfigLink>> Inputs { get; init; } = [];
 
+    /// <summary>When a build last exported this record into a cache that several share; null when nobody noted it. An extension
+    /// that readers of the original leave out.</summary>
+    public Rfc3339Time? UsedAt { get; init; }
+
     internal void WriteTo(CanonicalJsonWriter writer)
     {
         writer.WriteStartObject();
@@ -278,6 +296,11 @@ public sealed record CacheConfigRecord(Digest Digest)
             }
             writer.WriteEndArray();
         });
+        if (UsedAt is { } usedAt)
+        {
+            writer.WriteName("usedAt");
+            writer.WriteString(usedAt.ToString());
+        }
         writer.WriteEndObject();
     }
 }

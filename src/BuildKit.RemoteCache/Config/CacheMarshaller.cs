@@ -68,6 +68,7 @@ public static class CacheMarshaller
                     .OrderBy(link => link.Link)
                     .ThenBy(link => link.Selector, StringComparer.Ordinal)
                     .ToList()),
+                UsedAt = record.UsedAt,
             }));
         return new MarshalledCache(config, blobs);
     }

@@ -31,6 +31,15 @@ internal static class AnnotatedCache
         Layers = [.. cache.Config.Layers.Select(layer => layer with { Annotations = AnnotationsOf(cache.Blobs[layer.Blob].Descriptor) })],
     };
 
+    /// <summary>A config with annotations and its blobs.</summary>
+    /// <exception cref="FormatException">The bytes are no config.</exception>
+    /// <exception cref="RemoteCacheException">An entry does not say what its blob is.</exception>
+    public static MarshalledCache Read(ReadOnlyMemory<byte> json, IBlobProvider provider)
+    {
+        var config = CacheConfig.Parse(json);
+        return new MarshalledCache(config, BlobsOf(config, provider));
+    }
+
     /// <summary>The blobs of a config by digest.</summary>
     /// <exception cref="RemoteCacheException">An entry does not say what its blob is.</exception>
     public static IReadOnlyDictionary<Digest, LayerBlob> BlobsOf(CacheConfig config, IBlobProvider provider)

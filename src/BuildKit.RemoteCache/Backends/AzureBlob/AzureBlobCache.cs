@@ -4,6 +4,7 @@ using Azure.Identity;
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -23,7 +24,7 @@ internal static class AzureBlobCache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
-        return new Export(config, client);
+        return new Export(config, client, context.Time);
     }
 
     public static async Task<ICacheImportBackend> CreateImportAsync(
@@ -84,7 +85,7 @@ internal static class AzureBlobCache
         ExcludeBrokerCredential = true,
     });
 
-    private sealed class Export(AzureBlobConfig config, AzureBlobClient client) : ICacheExportBackend
+    private sealed class Export(AzureBlobConfig config, AzureBlobClient client, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting cache to Azure Blob Storage";
 
@@ -109,10 +110,26 @@ internal static class AzureBlobCache
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
                 foreach (var name in config.Names)
-                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                {
+                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => config.Merge is { } merge
+                        ? JoinAsync(cache, name, merge, cancellationToken)
+                        : client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                }
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);
+        }
+
+        private Task JoinAsync(MarshalledCache cache, string name, MergeOptions merge, CancellationToken cancellationToken)
+        {
+            var key = config.ManifestKey(name);
+            return ConditionalMerge.RunAsync(
+                name,
+                async there => AnnotatedCache.Annotate(await CacheMerge.JoinAsync(cache, there is null ? [] : [there.Cache], merge, time.GetUtcNow(), cancellationToken).ConfigureAwait(false)).ToJson(),
+                async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
+                    ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
+                    : null,
+                (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
         }
     }
 

@@ -16,7 +16,7 @@ internal static class RegistryCache
     {
         var (reference, insecure) = Read(attributes);
         return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
-            "exporting cache to registry", attributes,
+            "exporting cache to registry", attributes, context,
             _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time))));
     }
 
@@ -36,7 +36,7 @@ internal static class RegistryCache
         return (reference, CacheAttributes.Flag(attributes, "registry.insecure", fallback: false));
     }
 
-    private sealed class Target(RegistryRepository repository, TimeProvider time) : IManifestTarget
+    private sealed class Target(RegistryRepository repository, TimeProvider time) : IJoinableTarget
     {
         private RegistryPusher Pusher => repository.Pusher!;
 
@@ -48,6 +48,22 @@ internal static class RegistryCache
 
         public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
             Pusher.PushManifestAsync(descriptor, bytes, repository.Reference.Tag, cancellationToken);
+
+        public string Place => repository.Reference.ToString();
+
+        public IBlobProvider Blobs { get; } = new RegistryBlobs(repository);
+
+        public async Task<Descriptor?> FindCurrentAsync(CancellationToken cancellationToken)
+        {
+            try
+            {
+                return await repository.ResolveAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (RegistryNotFoundException)
+            {
+                return null;
+            }
+        }
     }
 
     /// <summary>Blobs of a repository; whether one is there is believed from its descriptor.</summary>

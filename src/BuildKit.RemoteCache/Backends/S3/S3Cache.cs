@@ -26,7 +26,7 @@ internal static class S3Cache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var config = S3Config.Read(attributes, context.Environment);
-        return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context)));
+        return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context), context.Time));
     }
 
     private static S3Client Connect(S3Config config, CacheBackendContext context)
@@ -55,7 +55,11 @@ internal static class S3Cache
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
                 foreach (var name in config.Names)
-                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
+                {
+                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => config.Merge is { } merge
+                        ? new S3Merge(config, client, time).JoinAsync(cache, name, merge, cancellationToken)
+                        : client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
+                }
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);
@@ -96,7 +100,7 @@ internal static class S3Cache
         }
     }
 
-    private sealed class Import(S3Config config, S3Client client) : ICacheImportBackend, IBlobProvider
+    private sealed class Import(S3Config config, S3Client client, TimeProvider time) : ICacheImportBackend, IBlobProvider
     {
         public bool IsSessionBound => false;
 
@@ -109,7 +113,11 @@ internal static class S3Cache
             if (json is null)
                 return [];
             var document = CacheConfig.Parse(json.AsMemory(0, LengthOfObject(json)));
-            return [CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this))];
+            var graph = CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            if (!document.HasParts)
+                return [graph];
+            var parts = await new S3Merge(config, client, time).ReadPartsAsync(config.Names[0], this, cancellationToken).ConfigureAwait(false);
+            return [CacheGraph.Normalize([.. graph, .. parts.SelectMany(part => CacheParser.Parse(part.Cache.Config, part.Cache.Blobs))])];
         }
 
         public ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
