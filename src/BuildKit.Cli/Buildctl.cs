@@ -42,7 +42,7 @@ internal static class Buildctl
 
     private static IReadOnlyList<Command> Commands() =>
     [
-        DiskUsageCommand.Create(), PruneCommand.Create(), HistoryCommands.Prune(), BuildCommand.Create(), DebugCommands.Create(), DialStdioCommand.Create(),
+        DiskUsageCommand.Create(), PruneCommand.Create(), HistoryCommands.Prune(), BuildCommand.Create(), Commands.Cache.CacheCommands.Create(), DebugCommands.Create(), DialStdioCommand.Create(),
     ];
 
     private static IReadOnlyList<Flag> GlobalFlags(string address) =>

@@ -69,12 +69,4 @@ public static class CacheMerge
 
     private static Dictionary<Digest, LayerBlob> Believed(IReadOnlyDictionary<Digest, LayerBlob> blobs) =>
         blobs.ToDictionary(blob => blob.Key, blob => blob.Value with { Provider = new BelievedBlobs(blob.Value.Provider) });
-
-    /// <summary>Blobs that were named by a cache: whether each is still there is found out by who reads it.</summary>
-    private sealed class BelievedBlobs(IBlobProvider provider) : IBlobProvider
-    {
-        public ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) => provider.OpenAsync(descriptor, offset, cancellationToken);
-
-        public ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) => ValueTask.FromResult<Descriptor?>(descriptor);
-    }
 }

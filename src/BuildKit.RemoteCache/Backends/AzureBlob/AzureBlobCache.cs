@@ -5,6 +5,7 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Config;
 using BuildKit.RemoteCache.Merging;
+using BuildKit.RemoteCache.Tools;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -33,6 +34,30 @@ internal static class AzureBlobCache
         var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
         return new Import(config, client);
     }
+
+    /// <summary>What prunes the names of a container.</summary>
+    public static async Task<IPrunableCache> OpenPrunerAsync(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
+        return new ObjectStorePruner(token => new ObjectStoreParts(
+            config.Names,
+            (name, change) => ReplaceAsync(client, config.ManifestKey(name), name, change, context.Time, token),
+            () => client.ListAsync(config.ManifestKey("") + "/", token),
+            async key => (await client.ReadTaggedAsync(key, token).ConfigureAwait(false))?.Bytes,
+            () => client.ListAsync(config.BlobKey(default) + "/", token),
+            digest => client.DeleteAsync(config.BlobKey(digest), token)));
+    }
+
+    /// <summary>Replaces the config of a name on condition that it still is what was read.</summary>
+    private static Task ReplaceAsync(
+        AzureBlobClient client, string key, string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, TimeProvider time, CancellationToken cancellationToken) =>
+        ConditionalMerge.RunAsync(
+            name,
+            async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
+            async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
+                ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
+                : null,
+            (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
 
     private static async Task<(AzureBlobConfig Config, AzureBlobClient Client)> ConnectAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
@@ -120,17 +145,10 @@ internal static class AzureBlobCache
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
 
-        private Task JoinAsync(MarshalledCache cache, string name, MergeOptions merge, CancellationToken cancellationToken)
-        {
-            var key = config.ManifestKey(name);
-            return ConditionalMerge.RunAsync(
-                name,
-                async there => AnnotatedCache.Annotate(await CacheMerge.JoinAsync(cache, there is null ? [] : [there.Cache], merge, time.GetUtcNow(), cancellationToken).ConfigureAwait(false)).ToJson(),
-                async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
-                    ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
-                    : null,
-                (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
-        }
+        private Task JoinAsync(MarshalledCache cache, string name, MergeOptions merge, CancellationToken cancellationToken) => ReplaceAsync(
+            client, config.ManifestKey(name), name,
+            async there => await CacheMerge.JoinAsync(cache, there is null ? [] : [there], merge, time.GetUtcNow(), cancellationToken).ConfigureAwait(false),
+            time, cancellationToken);
     }
 
     private sealed class Import(AzureBlobConfig config, AzureBlobClient client) : ICacheImportBackend, IBlobProvider

@@ -2,6 +2,7 @@ using BuildKit.Oci;
 using BuildKit.Registry;
 using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Manifests;
+using BuildKit.RemoteCache.Tools;
 using BuildKit.Storage.Content;
 
 namespace BuildKit.RemoteCache.Backends.Registry;
@@ -28,6 +29,13 @@ internal static class RegistryCache
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
             repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
             new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }));
+    }
+
+    /// <summary>What prunes the cache of a reference.</summary>
+    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
+    {
+        var (reference, insecure) = Read(attributes);
+        return new ManifestPruner(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time));
     }
 
     private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)

@@ -3,6 +3,7 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Backends.S3.Credentials;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Tools;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -27,6 +28,21 @@ internal static class S3Cache
     {
         var config = S3Config.Read(attributes, context.Environment);
         return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context), context.Time));
+    }
+
+    /// <summary>What prunes the names of a bucket.</summary>
+    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
+    {
+        var config = S3Config.Read(attributes, context.Environment);
+        var client = Connect(config, context);
+        var merge = new S3Merge(config, client, context.Time);
+        return new ObjectStorePruner(token => new ObjectStoreParts(
+            config.Names,
+            (name, change) => merge.ReplaceAsync(name, change, token),
+            () => client.ListAsync(config.Prefix + config.ManifestsPrefix, token),
+            key => client.ReadAsync(key, token),
+            () => client.ListAsync(config.Prefix + config.BlobsPrefix, token),
+            digest => client.DeleteAsync(config.BlobKey(digest), token)));
     }
 
     private static S3Client Connect(S3Config config, CacheBackendContext context)
