@@ -43,14 +43,14 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         using var context = Context();
         var (export, import) = Cache(type);
         await ExportAsync(context, export);
-        var text = (await ToolAsync("inspect", import)).Succeeded().Output;
+        var text = (await ToolAsync("inspect", import)).Succeeded().Text;
         Assert.Contains("3 layers, ", text, StringComparison.Ordinal);
         Assert.Contains("RECORD", text, StringComparison.Ordinal);
         Assert.Contains("USED BY", text, StringComparison.Ordinal);
         Assert.DoesNotContain(ObjectStore.AzureKey, text, StringComparison.Ordinal);
         Assert.DoesNotContain("S3RVER", text, StringComparison.Ordinal);
 
-        using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format", "json", import)).Succeeded().Output);
+        using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format", "json", import)).Succeeded().Text);
         var layers = json.RootElement.GetProperty("layers").EnumerateArray().ToList();
         Assert.Equal(3, layers.Count);
         Assert.Equal(json.RootElement.GetProperty("size").GetInt64(), layers.Sum(layer => layer.GetProperty("size").GetInt64()));
@@ -58,7 +58,7 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         // The base is in the results of both steps, the last layer in one.
         var users = layers.ToDictionary(layer => layer.GetProperty("digest").GetString()!, layer => layer.GetProperty("usedBy").GetArrayLength());
         Assert.Equal([2, 2, 1], top.GetProperty("layers").EnumerateArray().Select(layer => users[layer.GetString()!]));
-        var tree = (await ToolAsync("inspect", "--tree", import)).Succeeded().Output;
+        var tree = (await ToolAsync("inspect", "--tree", import)).Succeeded().Text;
         Assert.Contains("    " + top.GetProperty("digest").GetString()!["sha256:".Length..][..12] + "  3 layers", tree, StringComparison.Ordinal);
     }
 
@@ -72,7 +72,7 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         using var context = Context();
         var (export, import) = Cache(type);
         await ExportAsync(context, export);
-        Assert.Contains(": all present and intact\n", (await ToolAsync("verify", import)).Succeeded().Output, StringComparison.Ordinal);
+        Assert.Contains(": all present and intact\n", (await ToolAsync("verify", import)).Succeeded().Text, StringComparison.Ordinal);
     }
 
     [ObjectStoreFact]
@@ -81,7 +81,7 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         using var context = Context();
         var (export, import) = Cache("local");
         await ExportAsync(context, export);
-        using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format=json", import)).Succeeded().Output);
+        using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format=json", import)).Succeeded().Text);
         var layers = json.RootElement.GetProperty("layers").EnumerateArray().Select(layer => layer.GetProperty("digest").GetString()!["sha256:".Length..]).ToList();
         File.Delete($"{_temp.Path}/cache/blobs/sha256/{layers[0]}");
         var damaged = $"{_temp.Path}/cache/blobs/sha256/{layers[1]}";
@@ -90,8 +90,8 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         File.Delete(damaged);
         await File.WriteAllBytesAsync(damaged, bytes);
         var verify = (await ToolAsync("verify", import)).Failed();
-        Assert.Matches($@"sha256:{layers[0]}  \S+  missing\n", verify.Output);
-        Assert.Matches($@"sha256:{layers[1]}  \S+  damaged: ", verify.Output);
+        Assert.Matches($@"sha256:{layers[0]}  \S+  missing\n", verify.Text);
+        Assert.Matches($@"sha256:{layers[1]}  \S+  damaged: ", verify.Text);
         Assert.Contains("error: 2 of 3 layers of type=local", verify.Errors, StringComparison.Ordinal);
     }
 
@@ -107,7 +107,7 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         await ExportAsync(context, export);
         var target = Cache(to, "copy").Import;
         (await ToolAsync("copy", source, target)).Succeeded();
-        Assert.Equal("no difference\n", (await ToolAsync("diff", source, target)).Succeeded().Output);
+        Assert.Equal("no difference\n", (await ToolAsync("diff", source, target)).Succeeded().Text);
         await Second.PruneAllAsync();
         Assert.Empty((await Second.BuildAsync(context, "--import-cache", target, "--output", "type=oci,dest=/dev/null")).Succeeded().Trace.Executed);
         // Joined into what is there, both remain.
@@ -135,21 +135,21 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         await ExportAsync(old, export + ",merge=true");
         await Task.Delay(2100); // times of use are whole seconds
         await ExportAsync(young, export + ",merge=true");
-        Assert.Contains("results: 3 of 3 kept\n", (await ToolAsync("prune", import)).Succeeded().Output, StringComparison.Ordinal);
+        Assert.Contains("results: 3 of 3 kept\n", (await ToolAsync("prune", import)).Succeeded().Text, StringComparison.Ordinal);
 
         // Two seconds before now lies between the two exports only just: the age of the younger one is what decides.
-        using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format=json", import)).Succeeded().Output);
+        using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format=json", import)).Succeeded().Text);
         var used = json.RootElement.GetProperty("records").EnumerateArray().Select(record => record.GetProperty("usedAt").GetDateTimeOffset()).Max();
         var keep = (int)(DateTimeOffset.UtcNow - used).TotalMilliseconds + 1000;
         var prune = (await ToolAsync("prune", $"--keep-duration={keep}ms", "--min-age=0s", import)).Succeeded();
         if (type == "s3")
         {
             // What lies in parts keeps its layers until the parts are removed.
-            Assert.Contains("results: 2 of 3 kept\n", prune.Output, StringComparison.Ordinal);
+            Assert.Contains("results: 2 of 3 kept\n", prune.Text, StringComparison.Ordinal);
             return;
         }
-        Assert.Contains("results: 2 of 3 kept\n", prune.Output, StringComparison.Ordinal);
-        Assert.Contains("layers: " + (type == "local" ? "" : "1 no longer needed"), prune.Output, StringComparison.Ordinal);
+        Assert.Contains("results: 2 of 3 kept\n", prune.Text, StringComparison.Ordinal);
+        Assert.Contains("layers: " + (type == "local" ? "" : "1 no longer needed"), prune.Text, StringComparison.Ordinal);
         (await ToolAsync("verify", import)).Succeeded();
         await Second.PruneAllAsync();
         Assert.Empty((await Second.BuildAsync(young, "--import-cache", import)).Succeeded().Trace.Executed);
@@ -167,11 +167,11 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         await ExportAsync(one, export);
         await ExportAsync(two, Cache("azblob", "two").Export);
         var prune = (await ToolAsync("prune", "--min-age=0s", import)).Succeeded();
-        Assert.Contains("layers: 0 no longer needed", prune.Output, StringComparison.Ordinal);
+        Assert.Contains("layers: 0 no longer needed", prune.Text, StringComparison.Ordinal);
         // Replaced: the layer of the first build is needed by nobody, but young.
         await ExportAsync(two, export);
-        Assert.Contains("are younger than 1h and stay\n", (await ToolAsync("prune", import)).Succeeded().Output, StringComparison.Ordinal);
-        Assert.Contains("layers: 1 no longer needed", (await ToolAsync("prune", "--min-age=0s", import)).Succeeded().Output, StringComparison.Ordinal);
+        Assert.Contains("are younger than 1h and stay\n", (await ToolAsync("prune", import)).Succeeded().Text, StringComparison.Ordinal);
+        Assert.Contains("layers: 1 no longer needed", (await ToolAsync("prune", "--min-age=0s", import)).Succeeded().Text, StringComparison.Ordinal);
         (await ToolAsync("verify", Cache("azblob", "two").Import)).Succeeded();
     }
 
@@ -182,7 +182,7 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         using var b = Context("b");
         await ExportAsync(a, Cache("local", "one").Export);
         await ExportAsync(b, Cache("local", "two").Export);
-        var diff = (await ToolAsync("diff", Cache("local", "one").Import, Cache("local", "two").Import)).Succeeded().Output;
+        var diff = (await ToolAsync("diff", Cache("local", "one").Import, Cache("local", "two").Import)).Succeeded().Text;
         Assert.Matches(@"^- record sha256:[0-9a-f]{64}\n\+ record sha256:[0-9a-f]{64}\n- layer  sha256:[0-9a-f]{64}  \S+\n\+ layer  sha256:[0-9a-f]{64}  \S+\n$", diff);
     }
 
@@ -195,9 +195,9 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         Assert.Contains("index.json has no tag one", (await ToolAsync("verify", Cache("local").Import)).Failed().Errors, StringComparison.Ordinal);
         Assert.Contains("unknown cache importer: none", (await ToolAsync("inspect", "type=none")).Failed().Errors, StringComparison.Ordinal);
         Assert.Contains("failed to parse keep-bytes", (await ToolAsync("prune", "--keep-bytes=x", Cache("local").Import)).Failed().Errors, StringComparison.Ordinal);
-        var help = (await ToolAsync("--help")).Succeeded().Output;
+        var help = (await ToolAsync("--help")).Succeeded().Text;
         foreach (var command in new[] { "inspect", "verify", "copy", "prune", "diff" })
             Assert.Contains($"   {command}", help, StringComparison.Ordinal);
-        Assert.Contains("buildctl cache prune [command options] CACHE", (await ToolAsync("prune", "--help")).Succeeded().Output, StringComparison.Ordinal);
+        Assert.Contains("buildctl cache prune [command options] CACHE", (await ToolAsync("prune", "--help")).Succeeded().Text, StringComparison.Ordinal);
     }
 }

@@ -21,6 +21,7 @@ namespace BuildKit.RemoteCache.Backends.S3;
 internal sealed class S3Merge(S3Config config, S3Client client, TimeProvider time)
 {
     private const string NoSuchState = "\"00000000000000000000000000000000\"";
+    private const int MostReads = 8;
     private static readonly TimeSpan PartAge = TimeSpan.FromHours(1);
     private static readonly TimeSpan LongestJoin = TimeSpan.FromMinutes(10);
 
@@ -85,19 +86,39 @@ internal sealed class S3Merge(S3Config config, S3Client client, TimeProvider tim
         // In this order: what was removed from the parts is in the object of the name before.
         var parts = await ReadPartsAsync(name, NoBlobs.Instance, cancellationToken).ConfigureAwait(false);
         List<MarshalledCache> others = [.. parts.Select(part => part.Cache)];
-        if (await client.ReadAsync(key, cancellationToken).ConfigureAwait(false) is { } json)
-            others.Add(AnnotatedCache.Read(json, NoBlobs.Instance));
+        if (await ReadWholeAsync(key, cancellationToken).ConfigureAwait(false) is { } there)
+            others.Add(there);
         var now = time.GetUtcNow();
         var marked = cache with { Config = cache.Config with { HasParts = true } };
         var joined = await CacheMerge.JoinAsync(marked, others, options, now, cancellationToken).ConfigureAwait(false);
         if (time.GetElapsedTime(started) > LongestJoin)
             return false;
         await client.PutAsync(key, StoreBody.Of(AnnotatedCache.Annotate(joined).ToJson()), cancellationToken).ConfigureAwait(false);
+        if (await ReadWholeAsync(key, cancellationToken).ConfigureAwait(false) is null)
+            return false;
         foreach (var (listed, _) in parts)
         {
             if (now - listed.LastModified > PartAge)
                 await client.DeleteAsync(listed.Key, cancellationToken).ConfigureAwait(false);
         }
         return true;
+    }
+
+    /// <summary>The cache in an object that others may be writing: simple stores show what was written so far, or a mixture. What
+    /// stays unreadable is no cache.</summary>
+    private async Task<MarshalledCache?> ReadWholeAsync(string key, CancellationToken cancellationToken)
+    {
+        for (var attempt = 0; attempt < MostReads; attempt++)
+        {
+            try
+            {
+                return await client.ReadAsync(key, cancellationToken).ConfigureAwait(false) is { } json ? AnnotatedCache.Read(json, NoBlobs.Instance) : null;
+            }
+            catch (Exception e) when (e is FormatException or TransferException { IsTransient: true })
+            {
+                await ConditionalMerge.PauseAsync(attempt + 4, time, cancellationToken).ConfigureAwait(false);
+            }
+        }
+        return null;
     }
 }
