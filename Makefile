@@ -16,6 +16,7 @@ demo:
 
 test:
 	@build/deps.sh test
+	@build/foreign.sh
 	@build/native.sh
 	@build/lint.sh
 	@ANALYZE=true build/test.sh

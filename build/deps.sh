@@ -7,7 +7,7 @@ set -euo pipefail
 build_needs=(clang:clang /usr/include/zlib.h:zlib1g-dev /usr/lib/x86_64-linux-gnu/libsqlite3.so.0:libsqlite3-0 /usr/lib/x86_64-linux-gnu/libzstd.so.1:libzstd1)
 run_needs=(runc:runc crun:crun setpriv:util-linux git:git)
 demo_needs=(docker-registry:docker-registry skopeo:skopeo umoci:umoci /bin/busybox:busybox-static gcc:gcc /usr/include/stdio.h:libc6-dev make:make python3:python3)
-test_needs=(debootstrap:debootstrap zstd:zstd dockerd:docker.io htpasswd:apache2-utils getfattr:attr ip:iproute2 fuse-overlayfs:fuse-overlayfs openssl:openssl node:nodejs npm:npm sshd:openssh-server ssh:openssh-client)
+test_needs=(debootstrap:debootstrap zstd:zstd dockerd:docker.io htpasswd:apache2-utils getfattr:attr ip:iproute2 fuse-overlayfs:fuse-overlayfs openssl:openssl node:nodejs npm:npm sshd:openssh-server ssh:openssh-client qemu-aarch64-static:qemu-user-static bzip2:bzip2 xz:xz-utils)
 
 case "${1:-build}" in
     build) needs=("${build_needs[@]}") ;;

@@ -2,6 +2,7 @@ using System.Runtime.InteropServices;
 using BuildKit.CommandLine;
 using BuildKit.Daemon.Configuration;
 using BuildKit.Daemon.Control;
+using BuildKit.Daemon.Frontends.Stdio;
 using BuildKit.Daemon.Hosting;
 using BuildKit.Linux;
 using Microsoft.Extensions.Logging;
@@ -16,6 +17,8 @@ internal static class Buildkitd
     /// <summary>Runs until a signal ends it; returns the exit code.</summary>
     public static async Task<int> RunAsync(string[] arguments)
     {
+        if (arguments is [DockerfileProgram.Command, .. var rest])
+            return await DockerfileProgram.RunAsync(rest, CancellationToken.None);
         FlagValues flags;
         try
         {

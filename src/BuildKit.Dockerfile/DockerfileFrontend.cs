@@ -7,6 +7,8 @@ using BuildKit.Dockerfile.Outline;
 using BuildKit.Dockerfile.Parsing;
 using BuildKit.Llb;
 using BuildKit.Oci;
+using BuildKit.Protocol.Errors;
+using BuildKit.Protocol.Grpc;
 using BuildKit.Protocol.Pb;
 
 namespace BuildKit.Dockerfile;
@@ -95,7 +97,7 @@ public sealed class DockerfileFrontend(DockerfileFeatures? features = null)
         {
             return await ForwardAsync(client, syntax.Trim().Split(' ', 2)[0], syntax, cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not (OperationCanceledException or FrontendSourceException))
+        catch (Exception e) when (e is not OperationCanceledException && !HasSource(e))
         {
             throw new DockerfileException($"failed with {SyntaxArgument} = {syntax}: {e.Message}", e);
         }
@@ -107,10 +109,21 @@ public sealed class DockerfileFrontend(DockerfileFeatures? features = null)
         {
             return await ForwardAsync(client, directive.Reference, directive.Value, cancellationToken).ConfigureAwait(false);
         }
-        catch (Exception e) when (e is not (OperationCanceledException or FrontendSourceException))
+        catch (Exception e) when (e is not OperationCanceledException && !HasSource(e))
         {
             throw new FrontendSourceException(e.Message, [new FrontendErrorSource(dockerfile.Info, [SourceRange.OfLine(directive.Line)])], e);
         }
+    }
+
+    /// <summary>Whether an error already tells a place in a file; that of a frontend in an image comes over the wire.</summary>
+    private static bool HasSource(Exception error)
+    {
+        for (Exception? e = error; e is not null; e = e.InnerException)
+        {
+            if (e is FrontendSourceException || (e is RpcException rpc && TypedErrors.Of<Protocol.ErrDefs.Source>(rpc.Details).Any()))
+                return true;
+        }
+        return false;
     }
 
     private static async Task<FrontendResult> ForwardAsync(IFrontendClient client, string reference, string cmdline, CancellationToken cancellationToken)

@@ -40,6 +40,9 @@ public sealed class RegistryRepository : IBlobSource
     /// <summary>Writes to the repository; null when it was opened for reading.</summary>
     public RegistryPusher? Pusher { get; }
 
+    /// <summary>Whether reads wait for others to end at the moment: there are at most four at once per registry.</summary>
+    public bool IsBusy => _limiter.IsBusy(Reference.Domain);
+
     internal TimeProvider Time { get; }
 
     /// <summary>Finds the descriptor of the reference's tag or digest (spec 07 §12.7): <c>HEAD</c>, and <c>GET</c> where the

@@ -66,7 +66,7 @@ internal static class BuildCommand
         CommandContext context, FlagValues flags, SolveOptions options, Channel<StatusResponse> messages, Stream? trace, CacheMetrics? metrics, CancellationToken cancellationToken)
     {
         var mode = Displays.Resolve(flags.String("progress"), context.IsTerminal(ErrorDescriptor), context.Variable);
-        var look = DisplayOptions.FromEnvironment(context.Variable, context.Colors);
+        var look = DisplayOptions.FromEnvironment(context.Variable, context.Colors) with { ShowsLateWarnings = true };
         var display = Displays.Create(mode, context.ErrorOutput, ErrorDescriptor, look, context.Time);
         var shift = new ClockShift(context.Time);
         BuildResult result;
@@ -89,6 +89,8 @@ internal static class BuildCommand
             {
                 messages.Writer.TryComplete();
                 await drawing;
+                if (options.ExplainsCache && !cancellationToken.IsCancellationRequested)
+                    await ExplainCommand.AfterBuildAsync(context, connection.Channel, options.Ref, display, cancellationToken);
             }
         }
         Finish(context, flags, options, result, mode);
@@ -155,6 +157,7 @@ internal static class BuildCommand
                 SessionServices = services,
                 Entitlements = entitlements,
                 SourcePolicy = policy,
+                ExplainsCache = flags.Bool("explain-cache"),
                 Warn = warn,
                 JoinLocalCache = (layout, current, exported, exportAttributes, token) =>
                     RemoteCache.Backends.Local.LocalCacheMerge.JoinAsync(layout, current, exported, exportAttributes, context.Time, token),

@@ -15,6 +15,7 @@ internal static class BuildFlags
         new("frontend", FlagKind.String, "Frontend that makes the build"),
         new("opt", FlagKind.StringList, "Options of the frontend, e.g. --opt target=foo --opt build-arg:foo=bar"),
         new("no-cache", FlagKind.Bool, "Use the cache for no vertex"),
+        new("explain-cache", FlagKind.Bool, "Say afterwards why each executed step was not taken from the cache"),
         new("export-cache", FlagKind.StringList, "Cache to write, e.g. --export-cache type=registry,ref=example.com/foo/bar, or --export-cache type=local,dest=path/to/dir"),
         new("import-cache", FlagKind.StringList, "Cache to use, e.g. --import-cache type=registry,ref=example.com/foo/bar, or --import-cache type=local,src=path/to/dir"),
         new("secret", FlagKind.StringList, "Secret the build may read. Format id=secretname,src=filepath"),

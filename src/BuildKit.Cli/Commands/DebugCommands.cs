@@ -22,7 +22,7 @@ internal static class DebugCommands
     /// <summary>The group.</summary>
     public static Command Create() => new("debug", "debug utilities")
     {
-        Commands = [DumpLlb(), WorkersCommand.Create(), WorkersCommand.Info(), Monitor(), Logs(), HistoryCommands.Control(), Get(), HistoryCommands.List()],
+        Commands = [DumpLlb(), DumpMetadataCommand.Create(), WorkersCommand.Create(), WorkersCommand.Info(), Monitor(), Logs(), HistoryCommands.Control(), Get(), HistoryCommands.List(), ExplainCommand.Create()],
     };
 
     private static Command DumpLlb() => new("dump-llb", "dump LLB in human-readable format. LLB can be also passed via stdin. This command does not require the daemon to be running.")

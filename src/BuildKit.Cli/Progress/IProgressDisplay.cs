@@ -13,6 +13,9 @@ internal interface IProgressDisplay
 
     /// <summary>Shows the final state and the output of what failed.</summary>
     void Finish();
+
+    /// <summary>The number a vertex was shown with; null when it was shown without one.</summary>
+    int? NumberOf(string vertex) => null;
 }
 
 /// <summary>How displays look.</summary>
@@ -32,6 +35,9 @@ internal sealed record DisplayOptions
 
     /// <summary>Lines of a window with output (BUILDKIT_TTY_LOG_LINES).</summary>
     public int WindowLines { get; init; } = 6;
+
+    /// <summary>Whether plain output ends with the warnings that came after the last change of their step; the original drops them.</summary>
+    public bool ShowsLateWarnings { get; init; }
 
     /// <summary>Colours of rows.</summary>
     public ProgressColors Colors { get; init; } = ProgressColors.Default;

@@ -50,6 +50,8 @@ internal sealed class PlainDisplay : IProgressDisplay
     public void Finish()
     {
         Draw();
+        if (_options.ShowsLateWarnings)
+            PrintLateWarnings();
         foreach (var vertex in _model.Started)
         {
             if (vertex.Error.Length == 0 || vertex.IsCanceled)
@@ -63,6 +65,8 @@ internal sealed class PlainDisplay : IProgressDisplay
         }
         Flush();
     }
+
+    public int? NumberOf(string vertex) => _printed.TryGetValue(vertex, out var printed) ? printed.Number : null;
 
     private void Draw()
     {
@@ -143,11 +147,7 @@ internal sealed class PlainDisplay : IProgressDisplay
             SwitchTo(vertex, printed.Number);
         var prefix = string.Create(CultureInfo.InvariantCulture, $"#{printed.Number} ");
         var isOpen = PrintStatuses(vertex, prefix);
-        for (; printed.Warnings < vertex.Warnings.Count; printed.Warnings++)
-        {
-            Write(prefix + "WARN: ");
-            WriteLine(vertex.Warnings[printed.Warnings].Span);
-        }
+        PrintWarnings(vertex, printed, prefix);
         PrintLines(vertex, printed, prefix);
         _current = vertex;
         if (vertex.IsCompleted && !isOpen)
@@ -159,6 +159,29 @@ internal sealed class PlainDisplay : IProgressDisplay
             Write(prefix + Ending(vertex) + "\n");
         }
         _model.Changed.Remove(vertex.Digest);
+    }
+
+    /// <summary>Warnings about a vertex that did not change any more after they came.</summary>
+    private void PrintLateWarnings()
+    {
+        foreach (var vertex in _model.Started)
+        {
+            if (!_printed.TryGetValue(vertex.Digest, out var printed) || printed.Warnings == vertex.Warnings.Count)
+                continue;
+            if (vertex != _current)
+                SwitchTo(vertex, printed.Number);
+            PrintWarnings(vertex, printed, string.Create(CultureInfo.InvariantCulture, $"#{printed.Number} "));
+            _current = null;
+        }
+    }
+
+    private void PrintWarnings(VertexProgress vertex, Printed printed, string prefix)
+    {
+        for (; printed.Warnings < vertex.Warnings.Count; printed.Warnings++)
+        {
+            Write(prefix + "WARN: ");
+            WriteLine(vertex.Warnings[printed.Warnings].Span);
+        }
     }
 
     private void SwitchTo(VertexProgress vertex, int number)

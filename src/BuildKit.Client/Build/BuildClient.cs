@@ -43,7 +43,7 @@ public sealed class BuildClient(IGrpcChannel channel)
         await using (var session = SessionCallee.Start(channel, SessionId.New(), options.SharedKey, Services(options, stores), options: null, CancellationToken.None))
         {
             var watching = status is null ? Task.CompletedTask : WatchAsync(options.Ref, status, statusLife.Token);
-            var solving = channel.UnaryAsync(ControlMethods.Solve, ToRequest(options, stores, attributes, session.Id), default, cancellationToken);
+            var solving = channel.UnaryAsync(ControlMethods.Solve, ToRequest(options, stores, attributes, session.Id), SolveCall(options), cancellationToken);
             var asking = AskAsync(options, stores, attributes, work.Token);
             try
             {
@@ -189,6 +189,20 @@ public sealed class BuildClient(IGrpcChannel channel)
             request.Cache.Imports.Add(Entry(cache));
         request.Entitlements.AddRange(options.Entitlements);
         return request;
+    }
+
+    /// <summary>What a daemon that can explain builds is told beside the request; others ignore it.</summary>
+    private static CallOptions SolveCall(SolveOptions options)
+    {
+        var headers = new Metadata();
+        if (options.ExplainsCache)
+            headers.Add(ExplainMethods.WantedHeader, "1");
+        if (options.LocalDirectories.Count > 0)
+        {
+            var directories = options.LocalDirectories.OrderBy(local => local.Key, StringComparer.Ordinal).Select(local => $"{local.Key}={Path.GetFullPath(local.Value.Path)}");
+            headers.Add(ExplainMethods.ScopeHeader, Oci.Digest.Sha256(string.Join('\n', directories)).Hex[..16]);
+        }
+        return new CallOptions(headers);
     }
 
     private static CacheOptionsEntry Entry(CacheRequest cache)

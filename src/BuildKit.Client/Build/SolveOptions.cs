@@ -77,6 +77,10 @@ public sealed record SolveOptions
     /// <summary>Joins what a build exported with what a local cache directory holds; null replaces it.</summary>
     public LocalCacheJoin? JoinLocalCache { get; init; }
 
+    /// <summary>The daemon is to be asked afterwards why steps were executed; tells it beforehand, which makes its answer
+    /// exact about files. Daemons that cannot explain ignore it.</summary>
+    public bool ExplainsCache { get; init; }
+
     /// <summary>Gets things worth a warning, such as a cache that is not there.</summary>
     public Action<string>? Warn { get; init; }
 }

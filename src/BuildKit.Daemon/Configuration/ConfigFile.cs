@@ -108,11 +108,8 @@ public static class ConfigFile
             if (frontend.Table("gateway.v0") is { } gateway)
             {
                 gateway.Bool("enabled", v => config.GatewayFrontend = v);
-                gateway.Strings("allowedRepositories", v =>
-                {
-                    config.GatewayAllowedRepositories = v;
-                    config.WithoutFeature.Add("frontend.\"gateway.v0\".allowedRepositories");
-                });
+                gateway.Strings("allowedRepositories", v => config.GatewayAllowedRepositories = v);
+                gateway.Bool("substituteDockerfile", v => config.SubstituteDockerfile = v);
             }
         }
         if (root.Table("registry") is { } registries)

@@ -63,6 +63,9 @@ public sealed record DaemonConfig
 
     public IReadOnlyList<string> GatewayAllowedRepositories { get; set; } = [];
 
+    /// <summary>Images of the reference's Dockerfile frontend are answered by the built-in one.</summary>
+    public bool SubstituteDockerfile { get; set; } = true;
+
     /// <summary>Registries by host.</summary>
     public Dictionary<string, RegistrySettings> Registries { get; } = new(StringComparer.Ordinal);
 

@@ -24,6 +24,7 @@ public static class DaemonFlags
         new("otel-socket-path", FlagKind.String, "OTEL collector trace socket path"),
         new("cdi-disabled", FlagKind.Bool, "disables support of the Container Device Interface (CDI)"),
         new("cdi-spec-dir", FlagKind.StringList, "list of directories to scan for CDI spec files"),
+        new("substitute-dockerfile", FlagKind.Bool, "answer for images of docker/dockerfile with the built-in Dockerfile frontend (default: true)"),
         new("rootless", FlagKind.Bool, "set all the default options to be compatible with rootless containers")
             { Aliases = ["oci-worker-rootless", "containerd-worker-rootless"] },
         new("oci-worker", FlagKind.String, "enable oci workers (true/false/auto)"),
@@ -108,6 +109,7 @@ public static class DaemonFlags
         Text("tlscacert", v => config.TlsCa = v);
         List("allow-insecure-entitlement", v => config.InsecureEntitlements = v);
         Text("otel-socket-path", v => config.OtelSocketPath = v);
+        Bool("substitute-dockerfile", v => config.SubstituteDockerfile = v);
         Bool("cdi-disabled", v => config.CdiDisabled = v);
         List("cdi-spec-dir", v =>
         {

@@ -1,3 +1,4 @@
+using BuildKit.Daemon.Explaining;
 using BuildKit.Solver;
 using BuildKit.Storage.Refs;
 using Microsoft.Extensions.Logging;
@@ -9,7 +10,7 @@ namespace BuildKit.Daemon.Control;
 /// a minute (spec 06 §5.3). Keys whose results are gone are dropped with them.
 /// </summary>
 internal sealed class GarbageCollection(
-    IRefStore refs, LocalCacheManager keys, IReadOnlyList<PruneOptions> rules, TimeProvider time, ILogger<GarbageCollection> logger) : IAsyncDisposable
+    IRefStore refs, LocalCacheManager keys, IReadOnlyList<PruneOptions> rules, BuildLog builds, TimeProvider time, ILogger<GarbageCollection> logger) : IAsyncDisposable
 {
     private static readonly TimeSpan Delay = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan Pause = TimeSpan.FromMinutes(1);
@@ -49,11 +50,23 @@ internal sealed class GarbageCollection(
             record =>
             {
                 count++;
+                builds.Pruned(record, RuleOf(record.PrunedBy));
                 onPruned(record);
             },
             cancellationToken);
         if (count > 0)
             keys.ReleaseUnreferenced(cancellationToken);
+    }
+
+    /// <summary>Number of one of the configured rules, from 1; 0 for what a client asked for.</summary>
+    private int RuleOf(PruneOptions? policy)
+    {
+        for (var i = 0; i < rules.Count; i++)
+        {
+            if (ReferenceEquals(rules[i], policy))
+                return i + 1;
+        }
+        return 0;
     }
 
     /// <inheritdoc/>

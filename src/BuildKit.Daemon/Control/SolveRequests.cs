@@ -1,9 +1,11 @@
+using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Solving;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Protocol.Control;
 using BuildKit.Protocol.Grpc;
 using BuildKit.Protocol.Pb;
+using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
 using BuildKit.Storage.Refs;
@@ -18,7 +20,7 @@ namespace BuildKit.Daemon.Control;
 /// exports checked → job → permissions → frontend, definition or the client's own frontend → results computed →
 /// outputs → cache exports → answer.
 /// </summary>
-internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, ILogger<SolveRequests> logger)
+internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, BuildLog builds, ILogger<SolveRequests> logger)
 {
     private const string EpochOption = "build-arg:SOURCE_DATE_EPOCH";
     private const string EpochAttribute = "source-date-epoch";
@@ -33,7 +35,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         Interlocked.Increment(ref _running);
         try
         {
-            return await SolveAsync(request, call.CancellationToken);
+            return await SolveAsync(request, call.RequestHeaders, call.CancellationToken);
         }
         finally
         {
@@ -42,7 +44,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         }
     }
 
-    private async Task<SolveResponse> SolveAsync(SolveRequest request, CancellationToken cancellationToken)
+    private async Task<SolveResponse> SolveAsync(SolveRequest request, Metadata headers, CancellationToken cancellationToken)
     {
         Modernize(request);
         var exporters = Exporters(request);
@@ -52,26 +54,33 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
 
         var job = services.Solver.NewJob(request.Ref);
         job.SessionId = request.Session;
-        await using var build = new Build(services, job, Permissions(request), Policies(request))
-        {
-            FrontendInputs = new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal),
-        };
+        await using var build = new Build(services, job, Permissions(request), Policies(request));
+        var remembered = builds.Begin(request, headers);
+        var failed = true;
         try
         {
             var result = await ResultAsync(build, request, cancellationToken);
-            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+            var exported = await LostLayers.RenewingAsync(services.Solver, services.Refs, async () =>
+            {
+                foreach (var lazy in result.All)
+                    await lazy.RenewAsync(made => made.Result is { } value && services.Refs.HasLostLayers(WorkerResult.RefIdOf(value.Id)));
+                await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+                return await ExportAsync(build, request, result, exporters, cacheExports, cancellationToken);
+            });
             var response = new SolveResponse();
-            foreach (var (key, value) in await ExportAsync(build, request, result, exporters, cacheExports, cancellationToken))
+            foreach (var (key, value) in exported)
                 response.ExporterResponse[key] = value;
             foreach (var (key, value) in result.Metadata)
                 if (key.StartsWith("frontend.", StringComparison.Ordinal))
                     response.ExporterResponse[key] = System.Text.Encoding.UTF8.GetString(value);
+            failed = false;
             return response;
         }
         finally
         {
             // Readers of the progress get the end of it before the client gets the answer.
             job.CloseProgress();
+            await builds.EndAsync(remembered, headers.Get(ExplainMethods.WantedHeader) is not null, failed, build.Imports);
         }
     }
 
@@ -79,6 +88,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     {
         IReadOnlyList<CacheImport> imports =
             [.. request.Cache.Imports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
+        var inputs = new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal);
         var hasDefinition = request.Definition is { Def.Count: > 0 };
         if (hasDefinition && request.Frontend.Length > 0)
             throw new InvalidOperationException("cannot solve with both Definition and Frontend specified");
@@ -88,9 +98,9 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         if (request.Frontend.Length > 0)
         {
             return await build.RunFrontendAsync(
-                request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), build.FrontendInputs, imports, [], cancellationToken);
+                request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), inputs, imports, [], cancellationToken);
         }
-        var gateway = new GatewayBuild(build);
+        await using var gateway = new GatewayBuild(build, services) { Inputs = inputs };
         using (gateways.Register(request.Ref, gateway))
             return await gateway.Returned.WaitAsync(cancellationToken);
     }
@@ -171,6 +181,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                     Path = attestation.Path,
                     PredicateType = attestation.PredicateType,
                     Metadata = attestation.Metadata,
+                    Subjects = attestation.Subjects,
                 });
             }
             attestations.Add(key, converted);
@@ -206,7 +217,8 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var duplicates = new List<string>();
         foreach (var export in request.Cache.Exports)
         {
-            var identity = export.Type + "\0" + string.Join('\0', export.Attrs.OrderBy(attribute => attribute.Key, StringComparer.Ordinal).Select(attribute => attribute.Key + "=" + attribute.Value));
+            // One repository can hold one cache, whatever the other settings.
+            var identity = export.Type == "registry" && export.Attrs.TryGetValue("ref", out var reference) && reference.Length > 0 ? reference : export.Type + "\0" + string.Join('\0', export.Attrs.OrderBy(attribute => attribute.Key, StringComparer.Ordinal).Select(attribute => attribute.Key + "=" + attribute.Value));
             if (!seen.Add(identity))
                 duplicates.Add(export.Type);
         }

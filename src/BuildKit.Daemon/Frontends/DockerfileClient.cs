@@ -6,6 +6,7 @@ using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Worker.Results;
 using BuildKit.Worker.Sources.OciLayout;
 using Platform = BuildKit.Oci.Platform;
 
@@ -55,7 +56,7 @@ internal sealed class DockerfileClient(
             if (query.OciSessionId is { Length: > 0 } session)
                 source.Attrs[OciLayoutSource.SessionAttribute] = session;
         }
-        build.PolicyWith(policies)?.Evaluate(source);
+        ApplyPolicy(source);
         try
         {
             var (resolved, digest, config) = await build.ResolveSourceAsync(source, query.Platform, query.LogName, cancellationToken)
@@ -65,6 +66,19 @@ internal sealed class DockerfileClient(
         catch (Exception error) when (error is not (OperationCanceledException or NonImageSourceException))
         {
             throw new InvalidOperationException($"failed to resolve source metadata for {ImageReference.ParseWithDefaultTag(reference)}: {error.Message}", error);
+        }
+    }
+
+    private void ApplyPolicy(SourceOp source)
+    {
+        var reference = source.Identifier[(source.Identifier.IndexOf("://", StringComparison.Ordinal) + 3)..];
+        try
+        {
+            build.PolicyWith(policies)?.Evaluate(source);
+        }
+        catch (LlbException refusal)
+        {
+            throw new InvalidOperationException($"failed to resolve source metadata for {reference}: could not resolve image due to policy: {refusal.Message}", refusal);
         }
     }
 

@@ -1,4 +1,6 @@
 using BuildKit.Daemon.Control;
+using BuildKit.Daemon.Errors;
+using BuildKit.Daemon.Gateway.Containers;
 using BuildKit.Daemon.Solving;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Linux;
@@ -9,16 +11,17 @@ using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Worker.Results;
 using BuildKit.Worker.Sources.OciLayout;
 using Google.Protobuf;
 
 namespace BuildKit.Daemon.Gateway;
 
 /// <summary>
-/// <c>LLBBridge</c>: what a frontend outside the daemon may ask of it (spec 01 §6). Each call names its build in a
-/// header.
+/// <c>LLBBridge</c>: what a frontend outside the daemon may ask of it (spec 01 §6). A client's calls name their build
+/// in a header; a frontend in a container has a connection, and so a service, of its own.
 /// </summary>
-internal sealed class GatewayService(GatewayBuilds builds, BuildServices services)
+internal sealed class GatewayService(IGatewayBuilds builds, BuildServices services)
 {
     private const string ImageScheme = Build.ImageScheme;
 
@@ -37,14 +40,16 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
         .Unary(LLBBridgeMethods.ResolveImageConfig, ResolveImageConfigAsync)
         .Unary(LLBBridgeMethods.ResolveSourceMeta, ResolveSourceMetaAsync)
         .Unary(LLBBridgeMethods.Inputs, InputsAsync)
-        .Unary(LLBBridgeMethods.Warn, WarnAsync);
+        .Unary(LLBBridgeMethods.Warn, WarnAsync)
+        .Unary(LLBBridgeMethods.NewContainer, NewContainerAsync)
+        .Unary(LLBBridgeMethods.ReleaseContainer, ReleaseContainerAsync)
+        .Stream(LLBBridgeMethods.ExecProcess, ExecProcessAsync);
 
     private async Task<PongResponse> PingAsync(PingRequest request, ServerCallContext call)
     {
         await builds.FindAsync(call);
         var pong = new PongResponse();
-        pong.FrontendAPICaps.AddRange(GatewayCaps.All.Published().Where(cap => cap.ID is not (
-            GatewayCaps.GatewayExec or GatewayCaps.GatewayExecExtraHosts or GatewayCaps.GatewayExecSecretEnv or GatewayCaps.GatewayExecSignals)));
+        pong.FrontendAPICaps.AddRange(GatewayCaps.All.Published());
         pong.LLBCaps.AddRange(LlbCaps.All.Published());
         pong.Workers.Add(WorkerMessages.Brief(services.Worker));
         return pong;
@@ -53,69 +58,43 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
     private async Task<SolveResponse> SolveAsync(SolveRequest request, ServerCallContext call)
     {
         var gateway = await builds.FindAsync(call);
-        List<CacheImport> imports = [.. request.CacheImports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
-        List<Policy> policies = [.. request.SourcePolicies];
+        var result = await TellingAsync(gateway, () => SolveAsync(gateway, request, call.CancellationToken));
+        if (request.Final)
+            gateway.Finish(FinalResult.Of(result, request.ExporterAttr.Span));
+        return GatewayResults.Answer(request, result, gateway.Add);
+    }
+
+    private static async Task<BuildResult> SolveAsync(GatewayBuild gateway, SolveRequest request, CancellationToken cancellationToken)
+    {
+        IReadOnlyList<CacheImport> imports = request.CacheImports.Count == 0
+            ? gateway.Imports
+            : [.. request.CacheImports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
+        List<Policy> policies = [.. gateway.Policies, .. request.SourcePolicies];
         if (request.Definition is { Def.Count: > 0 } && request.Frontend.Length > 0)
             throw new RpcException(StatusCode.Unknown, "cannot solve with both Definition and Frontend specified");
-        BuildResult result;
-        if (request.Frontend.Length > 0)
-        {
-            result = await gateway.Build.RunFrontendAsync(
+        var result = request.Frontend.Length > 0
+            ? await gateway.Build.RunFrontendAsync(
                 request.Frontend, new Dictionary<string, string>(request.FrontendOpt, StringComparer.Ordinal),
-                new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal), imports, policies, call.CancellationToken);
-        }
-        else
-        {
-            result = await gateway.Build.SolveAsync(request.Definition ?? new Definition(), imports, policies, evaluate: false, call.CancellationToken);
-        }
+                new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal), imports, policies, cancellationToken)
+            : await gateway.Build.SolveAsync(request.Definition ?? new Definition(), imports, policies, evaluate: false, cancellationToken);
         if (request.Evaluate)
-            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(call.CancellationToken)));
-        return Answer(gateway, request, result);
+            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+        return result;
     }
 
-    private static SolveResponse Answer(GatewayBuild gateway, SolveRequest request, BuildResult result)
+    /// <summary>An error of a step tells the frontend by which ids it can have what the step left.</summary>
+    private static async Task<T> TellingAsync<T>(GatewayBuild gateway, Func<Task<T>> work)
     {
-        var answer = new Result();
-        foreach (var (key, value) in result.Metadata)
-            answer.Metadata.Add(key, ByteString.CopyFrom(value));
-        foreach (var (key, attestations) in result.Attestations)
+        try
         {
-            var list = new Attestations();
-            foreach (var attestation in attestations)
-            {
-                var message = new Attestation
-                {
-                    Kind = attestation.IsBundle ? AttestationKind.Bundle : AttestationKind.InToto,
-                    Path = attestation.Path,
-                    InTotoPredicateType = attestation.PredicateType,
-                    Ref = Reference(gateway, attestation.Ref),
-                };
-                foreach (var (name, value) in attestation.Metadata)
-                    message.Metadata.Add(name, ByteString.CopyFrom(value));
-                list.Attestation.Add(message);
-            }
-            answer.Attestations.Add(key, list);
+            return await work();
         }
-        if (!request.AllowResultReturn)
+        catch (Exception exception) when (exception is not (OperationCanceledException or RpcException))
         {
-            return result.IsKeyed
-                ? throw new RpcException(StatusCode.Unknown, "solve did not return default result")
-                : new SolveResponse { Ref = gateway.Add(result.Ref), Result = answer };
+            gateway.KeepFailed(exception);
+            throw new GatewaySolveException(exception);
         }
-        if (result.IsKeyed)
-        {
-            answer.Refs = new RefMap();
-            foreach (var (key, lazy) in result.Refs)
-                answer.Refs.Refs.Add(key, Reference(gateway, lazy));
-        }
-        else
-        {
-            answer.Ref = Reference(gateway, result.Ref);
-        }
-        return new SolveResponse { Result = answer };
     }
-
-    private static Ref Reference(GatewayBuild gateway, LazyResult? result) => new() { Id = gateway.Add(result), Def = result?.Definition };
 
     private async Task<ReturnResponse> ReturnAsync(ReturnRequest request, ServerCallContext call)
     {
@@ -125,8 +104,9 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
 
     private async Task<ReadFileResponse> ReadFileAsync(ReadFileRequest request, ServerCallContext call)
     {
-        var (gateway, lazy) = await FindAsync(request.Ref, call);
-        var reference = lazy is null ? null : await lazy.EvaluateRefAsync(call.CancellationToken);
+        var gateway = await builds.FindAsync(call);
+        var lazy = gateway.Find(request.Ref);
+        var reference = await TellingAsync(gateway, () => lazy.EvaluateRefAsync(call.CancellationToken));
         var data = await RefFiles.ReadFileAsync(
             reference, request.FilePath, request.Range?.Offset ?? 0, request.Range?.Length, gateway.Build.FileDirectory, call.CancellationToken);
         return new ReadFileResponse { Data = UnsafeByteOperations.UnsafeWrap(data) };
@@ -134,24 +114,26 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
 
     private async Task<ReadDirResponse> ReadDirAsync(ReadDirRequest request, ServerCallContext call)
     {
-        var (gateway, lazy) = await FindAsync(request.Ref, call);
-        var reference = lazy is null ? null : await lazy.EvaluateRefAsync(call.CancellationToken);
+        var gateway = await builds.FindAsync(call);
+        var lazy = gateway.Find(request.Ref);
+        var reference = await TellingAsync(gateway, () => lazy.EvaluateRefAsync(call.CancellationToken));
         var entries = await RefFiles.ReadDirAsync(reference, request.DirPath, request.IncludePattern, gateway.Build.FileDirectory, call.CancellationToken);
         return new ReadDirResponse { Entries = { entries.Select(Stat) } };
     }
 
     private async Task<StatFileResponse> StatFileAsync(StatFileRequest request, ServerCallContext call)
     {
-        var (gateway, lazy) = await FindAsync(request.Ref, call);
-        var reference = lazy is null ? null : await lazy.EvaluateRefAsync(call.CancellationToken);
+        var gateway = await builds.FindAsync(call);
+        var lazy = gateway.Find(request.Ref);
+        var reference = await TellingAsync(gateway, () => lazy.EvaluateRefAsync(call.CancellationToken));
         return new StatFileResponse { Stat = Stat(await RefFiles.StatFileAsync(reference, request.Path, gateway.Build.FileDirectory, call.CancellationToken)) };
     }
 
     private async Task<EvaluateResponse> EvaluateAsync(EvaluateRequest request, ServerCallContext call)
     {
-        var (_, lazy) = await FindAsync(request.Ref, call);
-        if (lazy is not null)
-            await lazy.EvaluateAsync(call.CancellationToken);
+        var gateway = await builds.FindAsync(call);
+        var lazy = gateway.Find(request.Ref);
+        await TellingAsync(gateway, () => lazy.EvaluateAsync(call.CancellationToken));
         return new EvaluateResponse();
     }
 
@@ -165,7 +147,7 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
             source.Attrs[OciLayoutSource.SessionAttribute] = request.SessionID;
             source.Attrs[OciLayoutSource.StoreAttribute] = request.StoreID;
         }
-        gateway.Build.PolicyWith([.. request.SourcePolicies])?.Evaluate(source);
+        gateway.Build.PolicyWith([.. gateway.Policies, .. request.SourcePolicies])?.Evaluate(source);
         var (resolved, digest, config) = await gateway.Build.ResolveSourceAsync(source, PlatformOf(request.Platform), request.LogName, call.CancellationToken)
             ?? throw new NonImageSourceException(request.Ref, source.Identifier);
         return new ResolveImageConfigResponse { Ref = resolved, Digest = digest.ToString(), Config = ByteString.CopyFrom(config) };
@@ -176,7 +158,7 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
         var gateway = await builds.FindAsync(call);
         if (request.Source is not { } source)
             throw new RpcException(StatusCode.InvalidArgument, "source is required");
-        gateway.Build.PolicyWith([.. request.SourcePolicies])?.Evaluate(source);
+        gateway.Build.PolicyWith([.. gateway.Policies, .. request.SourcePolicies])?.Evaluate(source);
         if (await gateway.Build.ResolveSourceAsync(source, PlatformOf(request.Platform), request.LogName, call.CancellationToken) is not var (_, digest, config))
             return new ResolveSourceMetaResponse { Source = source };
         return new ResolveSourceMetaResponse
@@ -191,7 +173,7 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
     private async Task<InputsResponse> InputsAsync(InputsRequest request, ServerCallContext call)
     {
         var gateway = await builds.FindAsync(call);
-        return new InputsResponse { Definitions = { gateway.Build.FrontendInputs.ToDictionary() } };
+        return new InputsResponse { Definitions = { gateway.Inputs.ToDictionary() } };
     }
 
     private async Task<WarnResponse> WarnAsync(WarnRequest request, ServerCallContext call)
@@ -205,10 +187,23 @@ internal sealed class GatewayService(GatewayBuilds builds, BuildServices service
         return new WarnResponse();
     }
 
-    private async Task<(GatewayBuild Gateway, LazyResult? Result)> FindAsync(string id, ServerCallContext call)
+    private async Task<NewContainerResponse> NewContainerAsync(NewContainerRequest request, ServerCallContext call)
     {
-        var gateway = await builds.FindAsync(call);
-        return (gateway, gateway.Find(id, "no such ref:"));
+        await (await builds.FindAsync(call)).AddContainerAsync(request, call.CancellationToken);
+        return new NewContainerResponse();
+    }
+
+    private async Task<ReleaseContainerResponse> ReleaseContainerAsync(ReleaseContainerRequest request, ServerCallContext call)
+    {
+        await (await builds.FindAsync(call)).ReleaseContainerAsync(request.ContainerID);
+        return new ReleaseContainerResponse();
+    }
+
+    private async Task ExecProcessAsync(ServerStream<ExecMessage, ExecMessage> stream)
+    {
+        var gateway = await builds.FindAsync(stream);
+        await using var processes = new ProcessCall(gateway, stream);
+        await processes.RunAsync();
     }
 
     private static Protocol.FsUtil.Stat Stat(RefFileInfo file) => new()

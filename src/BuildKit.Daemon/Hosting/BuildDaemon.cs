@@ -1,6 +1,7 @@
 using BuildKit.Daemon.Configuration;
 using BuildKit.Daemon.Control;
 using BuildKit.Daemon.Errors;
+using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Solving;
 using BuildKit.Linux;
@@ -82,7 +83,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
         Own(new Disposing(keyStorage));
         var workerId = WorkerIdentity.Load(storage.WorkerDirectory);
         var results = new WorkerResultStorage(workerId, storage.Refs);
-        var keys = new LocalCacheManager(keyStorage, results);
+        var keys = new LocalCacheManager(new SessionKeyStorage(keyStorage), results);
 
         var sessionManager = new SessionManager(time);
         var sessions = new ClientSessions(sessionManager);
@@ -122,19 +123,26 @@ internal sealed class BuildDaemon : IAsyncDisposable
             new GitSource(git, sessions, environment.Sessions, storage.Refs, temporary),
             new HttpSource(http, storage.Refs, temporary),
         ];
-        var operations = new OperationFactory(environment, sources, new ContentHasher(new ContentChecksum(temporary), workerId), workerId, slots, temporary);
-        var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()));
+        var definitions = new DefinitionLoader(platforms[0], cacheMounts);
+        var checksums = new ContentChecksum(temporary);
+        var operations = new OperationFactory(
+            environment, sources, new ContentHasher(checksums, workerId), workerId, slots, temporary, definitions.SolveBelowAsync);
+        var steps = StepStore.Open(Path.Combine(config.Root, "explain.db"), log: logging.CreateLogger<StepStore>());
+        Own(new Disposing(steps));
+        var builds = new BuildLog(steps, storage.Refs, checksums, workerId, time, logging.CreateLogger<BuildLog>());
+        var solver = Own(new GraphSolver(operations, keys, time, logging.CreateLogger<GraphSolver>()) { Observer = new StepRecorder(steps, time) });
 
         var diskSize = FileSystemStatistics.Of(config.Root).TotalBytes;
         var rules = GcDefaults.Rules(config.Worker, diskSize);
         var worker = new WorkerDescription(workerId, WorkerIdentity.Labels(config, storage.Snapshotter.Name), platforms, rules);
-        var garbage = Own(new GarbageCollection(storage.Refs, keys, rules, time, logging.CreateLogger<GarbageCollection>()));
+        var garbage = Own(new GarbageCollection(storage.Refs, keys, rules, builds, time, logging.CreateLogger<GarbageCollection>()));
         var services = new BuildServices
         {
             Solver = solver,
             Refs = storage.Refs,
             Images = images,
-            CacheMounts = cacheMounts,
+            Exec = environment,
+            Definitions = definitions,
             Sessions = sessions,
             Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time),
             Exporters = new ExporterServices
@@ -150,6 +158,8 @@ internal sealed class BuildDaemon : IAsyncDisposable
             TemporaryDirectory = temporary,
             AllowedEntitlements = config.InsecureEntitlements,
             DockerfileFrontend = config.DockerfileFrontend,
+            Gateway = GatewaySettings.Of(config),
+            Logging = logging,
         };
         _log.LogInformation(
             "found worker \"{Id}\", labels=map[{Labels}], platforms=[{Platforms}]", workerId,
@@ -158,12 +168,13 @@ internal sealed class BuildDaemon : IAsyncDisposable
         _log.LogWarning("currently, only the default worker can be used.");
 
         var gateways = new GatewayBuilds(time);
-        var solves = new SolveRequests(services, gateways, garbage, logging.CreateLogger<SolveRequests>());
+        var solves = new SolveRequests(services, gateways, garbage, builds, logging.CreateLogger<SolveRequests>());
         GrpcService[] all =
         [
             new ControlService(services, sessionManager, solves, garbage).ToService(),
             new GatewayService(gateways, services).ToService(),
             new ContentService(storage.Content).ToService(),
+            builds.ToService(),
             TraceService.Create(),
             HealthService.Create(),
         ];

@@ -2,7 +2,6 @@ using System.Collections.Concurrent;
 using System.Text;
 using BuildKit.Dockerfile;
 using BuildKit.Dockerfile.Contexts;
-using BuildKit.Dockerfile.Instructions;
 using BuildKit.Llb;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
@@ -30,6 +29,8 @@ public sealed class Build : IAsyncDisposable
         Job = job;
         Permissions = permissions;
         _policies = policies;
+        job.Values[DefinitionLoader.PermissionsKey] = permissions;
+        job.Values[DefinitionLoader.PoliciesKey] = policies;
     }
 
     /// <summary>The solver's side of this build.</summary>
@@ -37,9 +38,6 @@ public sealed class Build : IAsyncDisposable
 
     /// <summary>What the request was granted.</summary>
     public BuildPermissions Permissions { get; }
-
-    /// <summary>Definitions handed to the frontend by name.</summary>
-    public IReadOnlyDictionary<string, Definition> FrontendInputs { get; init; } = new Dictionary<string, Definition>(StringComparer.Ordinal);
 
     /// <summary>Source policies in force for a call that brings further ones.</summary>
     public ISourcePolicy? PolicyWith(IReadOnlyList<Policy> further)
@@ -58,36 +56,28 @@ public sealed class Build : IAsyncDisposable
         return result;
     }
 
-    /// <summary>Runs a frontend that is built into the daemon.</summary>
+    /// <summary>Runs a frontend: the built-in one, or the one in an image.</summary>
+    /// <exception cref="InvalidOperationException"><c>invalid frontend: X</c>.</exception>
     public async Task<BuildResult> RunFrontendAsync(
         string name, IReadOnlyDictionary<string, string> options, IReadOnlyDictionary<string, Definition> inputs,
         IReadOnlyList<CacheImport> imports, IReadOnlyList<Policy> policies, CancellationToken cancellationToken)
     {
-        switch (name)
+        var client = new Frontends.DockerfileClient(this, _services, options, inputs, imports, policies);
+        return name switch
         {
-            case "dockerfile.v0" when _services.DockerfileFrontend:
-                var client = new Frontends.DockerfileClient(this, _services, options, inputs, imports, policies);
-                return client.ToBuildResult(await new DockerfileFrontend().BuildAsync(client, cancellationToken));
-            case "gateway.v0" when BuiltInFor(options) is { } features && _services.DockerfileFrontend:
-                // An image of the reference's own Dockerfile frontend: what is built in does the same, without fetching it.
-                var source = options["source"];
-                await Job.InContextAsync(
-                    $"[internal] built-in Dockerfile frontend in place of {source}", (_, _) => Task.FromResult(true), cancellationToken);
-                var substitute = new Frontends.DockerfileClient(this, _services, options, inputs, imports, policies);
-                return substitute.ToBuildResult(await new DockerfileFrontend(features).BuildAsync(substitute, cancellationToken));
-            case "gateway.v0":
-                throw new NotSupportedException(
-                    $"frontend gateway.v0 (a frontend in an image, here {options.GetValueOrDefault("source", "none named")}) is not part of this version yet; use the built-in dockerfile.v0 without # syntax=");
-            default:
-                throw new InvalidOperationException($"invalid frontend: {name}");
-        }
+            "dockerfile.v0" when _services.DockerfileFrontend =>
+                client.ToBuildResult(await new DockerfileFrontend().BuildAsync(client, cancellationToken)),
+            "gateway.v0" when _services.Gateway.Enabled =>
+                await new Frontends.ImageFrontend(this, _services, client, options, inputs, imports, policies).RunAsync(cancellationToken),
+            _ => throw new InvalidOperationException($"invalid frontend: {name}"),
+        };
     }
 
     /// <summary>Resolves the config of an image, shown as a step of its own.</summary>
     public Task<(string Reference, Oci.Digest Digest, byte[] Config)> ResolveImageAsync(
         string reference, Platform? platform, string logName, CancellationToken cancellationToken)
     {
-        var name = logName.Length > 0 ? logName : "resolve image config for " + reference;
+        var name = logName.Length > 0 ? logName : "resolve image config for docker-image://" + reference;
         return Job.InContextAsync(
             name,
             async (context, token) =>
@@ -127,7 +117,10 @@ public sealed class Build : IAsyncDisposable
             cancellationToken);
     }
 
-    /// <summary>Files of a result.</summary>
+    /// <summary>Caches imported so far.</summary>
+    public IEnumerable<ICacheManager> Imports => _imports.Values;
+
+    /// <summary>Where files of results are mounted.</summary>
     public string FileDirectory => _services.TemporaryDirectory;
 
     /// <inheritdoc/>
@@ -143,31 +136,12 @@ public sealed class Build : IAsyncDisposable
     {
         if (definition.Def.Count == 0)
             return null;
-        LlbGraph graph;
-        try
-        {
-            graph = LlbGraph.Load(
-                definition, PolicyWith(policies),
-                new LlbLoadOptions
-                {
-                    AllowNetworkHost = Permissions.NetworkHost,
-                    AllowSecurityInsecure = Permissions.SecurityInsecure,
-                    DefaultPlatform = _services.DefaultPlatform,
-                },
-                cancellationToken);
-        }
-        catch (LlbException exception)
-        {
-            throw new SourcedException(new LlbException("failed to load LLB: " + exception.Message, exception), definition);
-        }
-        if (graph.PrunedCacheIds.Count > 0)
-            await _services.CacheMounts.ForgetAsync([.. graph.PrunedCacheIds.Select(id => (id.Key, id.Value))], cancellationToken);
-        var edge = SolverGraph.ToEdge(graph, [.. imports.Select(Import)]);
+        var edge = await _services.Definitions.LoadAsync(definition, [.. _policies, .. policies], Permissions, [.. imports.Select(Import)], cancellationToken);
         var lazy = new LazyResult(definition, async token =>
         {
             try
             {
-                return await Job.BuildAsync(edge, token);
+                return await LostLayers.RenewingAsync(_services.Solver, _services.Refs, () => Job.BuildAsync(edge, token));
             }
             catch (Exception exception) when (exception is not OperationCanceledException)
             {
@@ -176,17 +150,6 @@ public sealed class Build : IAsyncDisposable
         });
         _results.Add(lazy);
         return lazy;
-    }
-
-    /// <summary>What the built-in frontend must offer to stand in for an image named by <c># syntax=</c>; null when it is
-    /// another frontend's image.</summary>
-    private static DockerfileFeatures? BuiltInFor(IReadOnlyDictionary<string, string> options)
-    {
-        if (!options.TryGetValue("source", out var source) || !Oci.ImageReference.TryParse(source, out var reference))
-            return null;
-        if (reference.Name is not ("docker.io/docker/dockerfile" or "docker.io/docker/dockerfile-upstream" or "docker.io/moby/dockerfile"))
-            return null;
-        return reference.Tag.EndsWith("labs", StringComparison.Ordinal) ? DockerfileFeatures.Labs : DockerfileFeatures.Mainline;
     }
 
     private ICacheManager Import(CacheImport import)

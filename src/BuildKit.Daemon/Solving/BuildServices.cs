@@ -5,6 +5,7 @@ using BuildKit.Worker.Exporters;
 using BuildKit.Worker.Ops.Exec;
 using BuildKit.Worker.Sessions;
 using BuildKit.Worker.Sources.Images;
+using Microsoft.Extensions.Logging;
 
 namespace BuildKit.Daemon.Solving;
 
@@ -17,7 +18,11 @@ public sealed record BuildServices
 
     public required ImageResolver Images { get; init; }
 
-    public required CacheMounts CacheMounts { get; init; }
+    /// <summary>What steps run with; containers of frontends and of clients run with the same.</summary>
+    public required ExecEnvironment Exec { get; init; }
+
+    /// <summary>Makes graphs of definitions.</summary>
+    public required DefinitionLoader Definitions { get; init; }
 
     public required IClientSessions Sessions { get; init; }
 
@@ -40,6 +45,12 @@ public sealed record BuildServices
 
     /// <summary>Whether the built-in Dockerfile frontend is enabled.</summary>
     public bool DockerfileFrontend { get; init; } = true;
+
+    /// <summary>What frontends in images may do.</summary>
+    public GatewaySettings Gateway { get; init; } = new();
+
+    /// <summary>Where frontends' messages go.</summary>
+    public required ILoggerFactory Logging { get; init; }
 }
 
 /// <summary>A worker as clients see it.</summary>

@@ -1,6 +1,7 @@
 using BuildKit.Protocol.Pb;
 using BuildKit.Solver;
 using BuildKit.Storage.Refs;
+using BuildKit.Worker.Exporters;
 using BuildKit.Worker.Results;
 
 namespace BuildKit.Daemon.Solving;
@@ -13,6 +14,8 @@ public sealed class LazyResult : IAsyncDisposable
 {
     private readonly Func<CancellationToken, Task<CachedResult>> _build;
     private readonly SemaphoreSlim _turn = new(1, 1);
+    // Borrowers may still hold what was given up.
+    private readonly List<CachedResult> _unusable = [];
     private CachedResult? _result;
     private System.Runtime.ExceptionServices.ExceptionDispatchInfo? _failure;
     private bool _released;
@@ -53,6 +56,23 @@ public sealed class LazyResult : IAsyncDisposable
         }
     }
 
+    /// <summary>Gives up a result that proved unusable: the next caller starts anew.</summary>
+    public async Task RenewAsync(Func<CachedResult, bool> isUnusable)
+    {
+        await _turn.WaitAsync();
+        try
+        {
+            if (_result is not { } result || !isUnusable(result))
+                return;
+            _result = null;
+            _unusable.Add(result);
+        }
+        finally
+        {
+            _turn.Release();
+        }
+    }
+
     /// <summary>The ref of the result; borrowed, null for an empty tree.</summary>
     public async Task<IImmutableRef?> EvaluateRefAsync(CancellationToken cancellationToken) =>
         WorkerResult.RefOf((await EvaluateAsync(cancellationToken)).Result);
@@ -68,6 +88,8 @@ public sealed class LazyResult : IAsyncDisposable
             _released = true;
             if (_result is not null)
                 await _result.DisposeAsync();
+            foreach (var result in _unusable)
+                await result.DisposeAsync();
         }
         finally
         {
@@ -101,4 +123,8 @@ public sealed class BuildResult
 }
 
 /// <summary>An attestation a frontend made.</summary>
-public sealed record BuildAttestation(bool IsBundle, LazyResult? Ref, string Path, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata);
+public sealed record BuildAttestation(bool IsBundle, LazyResult? Ref, string Path, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata)
+{
+    /// <summary>What it is about; empty for the result itself.</summary>
+    public IReadOnlyList<ExportSubject> Subjects { get; init; } = [];
+}

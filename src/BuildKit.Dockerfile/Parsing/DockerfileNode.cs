@@ -56,4 +56,8 @@ public sealed record ParserWarning(string Message, SourceRange Location);
 /// <param name="Nodes">Instructions in order; never empty.</param>
 /// <param name="EscapeToken">The escape token in force.</param>
 /// <param name="Warnings">Notes about empty continuation lines.</param>
-public sealed record ParsedDockerfile(IReadOnlyList<DockerfileNode> Nodes, char EscapeToken, IReadOnlyList<ParserWarning> Warnings);
+public sealed record ParsedDockerfile(IReadOnlyList<DockerfileNode> Nodes, char EscapeToken, IReadOnlyList<ParserWarning> Warnings)
+{
+    /// <summary>Directives at the top, in order.</summary>
+    public IReadOnlyList<Directive> Directives { get; init; } = [];
+}

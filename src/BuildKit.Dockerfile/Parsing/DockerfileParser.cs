@@ -20,6 +20,7 @@ public static class DockerfileParser
     private sealed class Run(PhysicalLines lines)
     {
         private readonly DirectiveReader _directives = new();
+        private readonly List<Directive> _found = [];
         private readonly List<DockerfileNode> _nodes = [];
         private readonly List<ParserWarning> _warnings = [];
         private List<string> _comments = [];
@@ -45,7 +46,7 @@ public static class DockerfileParser
                 throw new DockerfileException("file with no instructions").At(SourceRange.OfLines(_current, 0));
             if (lines.TooLong)
                 throw new DockerfileException($"dockerfile line greater than max allowed size of {MaxLineLength}").At(SourceRange.OfLines(_current, 0));
-            return new ParsedDockerfile(_nodes, _escape, _warnings);
+            return new ParsedDockerfile(_nodes, _escape, _warnings) { Directives = _found };
         }
 
         private void NoteComment(string physical)
@@ -68,6 +69,7 @@ public static class DockerfileParser
                 if (_directives.Read(text) is { } directive)
                 {
                     _comments.RemoveAt(_comments.Count - 1);
+                    _found.Add(directive);
                     if (directive.Name is "escape")
                         SetEscape(directive.Value);
                 }

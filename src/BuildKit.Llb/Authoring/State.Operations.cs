@@ -16,6 +16,10 @@ public partial class State
     public ExecState Run(string commandLine, OpConstraints? constraints = null) =>
         Run(new RunOptions { Args = Shlex.Split(commandLine), Constraints = constraints ?? OpConstraints.None });
 
+    /// <summary>Runs a script with <c>/bin/sh -c</c>.</summary>
+    public ExecState RunShell(string script, OpConstraints? constraints = null) =>
+        Run(new RunOptions { Args = ["/bin/sh", "-c", script], Constraints = constraints ?? OpConstraints.None });
+
     /// <summary>Changes files.</summary>
     public State File(FileAction action, OpConstraints? constraints = null) =>
         WithOutput(new FileVertex(this, action, constraints ?? OpConstraints.None).Output);
@@ -67,7 +71,8 @@ public sealed class ExecState : State
     /// <summary>The root file system after the command.</summary>
     public State Root => this;
 
-    /// <summary>Adds a mount to the command.</summary>
+    /// <summary>Adds a mount to the command. The command itself is changed: mounts must be added before any state made from it is
+    /// marshalled.</summary>
     /// <returns>The mount's file system after the command, with the settings of what was mounted; a read-only mount
     /// is what was mounted.</returns>
     public State AddMount(RunMount mount) => mount.Source.WithOutput(_vertex.Attach(mount));

@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using System.Diagnostics.CodeAnalysis;
 using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
+using Google.Protobuf;
 
 namespace BuildKit.Llb;
 
@@ -116,6 +117,14 @@ public partial class State
     /// <exception cref="LlbException">An operation of the graph is not valid.</exception>
     public Task<Definition> MarshalAsync(MarshalOptions? options = null, CancellationToken cancellationToken = default) =>
         Marshaller.MarshalAsync(this, options ?? _defaults ?? new MarshalOptions(), cancellationToken);
+
+    /// <summary>Writes the definition of everything this state needs, as <c>buildctl build</c> reads it from its input.</summary>
+    /// <exception cref="LlbException">An operation of the graph is not valid.</exception>
+    public async Task WriteDefinitionAsync(Stream destination, MarshalOptions? options = null, CancellationToken cancellationToken = default)
+    {
+        var definition = await MarshalAsync(options, cancellationToken).ConfigureAwait(false);
+        await destination.WriteAsync(definition.ToByteArray(), cancellationToken).ConfigureAwait(false);
+    }
 
     internal State WithOutput(Output? output) => new(output, WithPlatformOf(output, Node));
 

@@ -23,6 +23,9 @@ internal sealed class TransferLimiter
         return new Slot(all);
     }
 
+    /// <summary>Whether every reading slot of a registry is taken: who wants one waits, however quick the registry is.</summary>
+    public bool IsBusy(string registry) => _registries.TryGetValue((registry, false), out var slots) && slots.All.CurrentCount == 0;
+
     private sealed class Slot(SemaphoreSlim semaphore) : IDisposable
     {
         private int _isReleased;

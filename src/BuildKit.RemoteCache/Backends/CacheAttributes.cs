@@ -55,6 +55,15 @@ public static class CacheAttributes
         return new CompressionOptions(type, level, force);
     }
 
+    /// <summary>How long an import may stay silent before the build goes on without it: <c>timeout</c>, a Go duration; what
+    /// cannot be read counts as the default of 30 seconds. Object stores notice silence themselves and ask again: they are
+    /// given up after several times as long.</summary>
+    public static TimeSpan Patience(string type, IReadOnlyDictionary<string, string> attributes)
+    {
+        var given = attributes.TryGetValue("timeout", out var text) && GoDuration.TryParse(text, out var limit) && limit > TimeSpan.Zero ? limit : (TimeSpan?)null;
+        return type is "registry" or "local" ? given ?? TimeSpan.FromSeconds(30) : 5 * (given ?? TimeSpan.FromMinutes(1));
+    }
+
     /// <summary>An attribute that must be given.</summary>
     /// <exception cref="FormatException">It is missing; <paramref name="error"/> is the text.</exception>
     public static string Required(IReadOnlyDictionary<string, string> attributes, string name, string error) =>

@@ -34,6 +34,9 @@ public interface ICacheImportBackend
 
     /// <summary>Image reference lazy layers belong to; empty for none.</summary>
     string ImageRef { get; }
+
+    /// <summary>Requests wait for their turn on this side at the moment: silence says nothing of the store.</summary>
+    bool IsBusy => false;
 }
 
 /// <summary>A content store of the client, reached through its session.</summary>

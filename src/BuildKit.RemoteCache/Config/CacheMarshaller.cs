@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using BuildKit.Oci;
@@ -52,6 +53,7 @@ public static class CacheMarshaller
         var ordered = records
             .OrderBy(r => r.Digest)
             .ThenBy(r => r.Inputs.Count)
+            .ThenBy(LinksOf, StringComparer.Ordinal)
             .ThenBy(r => ShapeOf(r, shapes), StringComparer.Ordinal)
             .ToList();
         var indexes = new Dictionary<CacheNode, int>(ReferenceEqualityComparer.Instance);
@@ -81,6 +83,20 @@ public static class CacheMarshaller
                 return false;
         }
         return true;
+    }
+
+    /// <summary>What the reference orders records of equal digest by: input by input, how many links there are, then their
+    /// selectors and the digests they lead to.</summary>
+    private static string LinksOf(CacheNode node)
+    {
+        var text = new StringBuilder();
+        foreach (var links in node.Inputs)
+        {
+            text.Append(CultureInfo.InvariantCulture, $"{links.Count:x8}");
+            foreach (var link in links.OrderBy(l => l.Selector.ToString(), StringComparer.Ordinal).ThenBy(l => l.Source.Digest))
+                text.Append(link.Selector).Append('\u0001').Append(link.Source.Digest).Append('\u0001');
+        }
+        return text.ToString();
     }
 
     /// <summary>A hash of a record and everything below it, so that records of equal digest have an order. Not by recursion:

@@ -1,6 +1,7 @@
 using BuildKit.RemoteCache.Backends;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
+using BuildKit.Storage.Refs;
 
 namespace BuildKit.RemoteCache.Export;
 
@@ -44,8 +45,19 @@ public static class CacheExport
                 ResolveRemotes = (result, token) => makeLayers(result, backend.Compression, token),
             };
             await FillAsync(target, results, options, cancellationToken).ConfigureAwait(false);
-            var cache = await target.MarshalAsync(cancellationToken).ConfigureAwait(false);
-            return await backend.WriteAsync(cache, progress, cancellationToken).ConfigureAwait(false);
+            while (true)
+            {
+                var cache = await target.MarshalAsync(cancellationToken).ConfigureAwait(false);
+                try
+                {
+                    return await backend.WriteAsync(cache, progress, cancellationToken).ConfigureAwait(false);
+                }
+                catch (Exception e) when (LayerLostException.IsCauseOf(e) && !cancellationToken.IsCancellationRequested)
+                {
+                    // A layer of an imported cache that was to be passed on. From now on it is known to be lost: the graph is
+                    // written again without the results that need it, so this ends.
+                }
+            }
         });
     }
 }

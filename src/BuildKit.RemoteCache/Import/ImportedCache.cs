@@ -1,6 +1,7 @@
 using System.Text;
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends;
+using BuildKit.RemoteCache.Config;
 using BuildKit.Solver;
 using BuildKit.Storage.Refs;
 
@@ -14,9 +15,12 @@ public sealed class ImportedCache : ICacheManager
 {
     private readonly Task<IReadOnlyList<LocalCacheManager>> _sources;
 
-    private ImportedCache(string id, Task<IReadOnlyList<LocalCacheManager>> sources)
+    private readonly ImportState _state;
+
+    private ImportedCache(string id, ImportState state, Task<IReadOnlyList<LocalCacheManager>> sources)
     {
         Id = id;
+        _state = state;
         _sources = sources;
     }
 
@@ -25,6 +29,13 @@ public sealed class ImportedCache : ICacheManager
 
     /// <inheritdoc/>
     public bool IsReady => _sources.IsCompleted;
+
+    /// <inheritdoc/>
+    public bool Holds(ICacheManager manager) =>
+        ReferenceEquals(this, manager) || (_sources.IsCompletedSuccessfully && _sources.Result.Contains(manager));
+
+    /// <summary>Why it answers with nothing; null when it was resolved, or is not yet.</summary>
+    public Exception? Failure => _state.Failure;
 
     /// <summary>Identity of an import within a build: equal ones share a source.</summary>
     public static string IdOf(string type, IReadOnlyDictionary<string, string> attributes)
@@ -49,7 +60,9 @@ public sealed class ImportedCache : ICacheManager
         CacheBackendContext context, IRefStore refs, Func<IImmutableRef, IResult> toResult, CancellationToken cancellationToken)
     {
         var id = IdOf(type, attributes);
-        return new ImportedCache(id, ResolveAsync());
+        var health = new ImportHealth(id, CacheAttributes.Patience(type, attributes), context.Time);
+        var state = new ImportState();
+        return new ImportedCache(id, state, ResolveAsync());
 
         async Task<IReadOnlyList<LocalCacheManager>> ResolveAsync()
         {
@@ -57,27 +70,40 @@ public sealed class ImportedCache : ICacheManager
             {
                 return await job.InContextAsync<IReadOnlyList<LocalCacheManager>>($"importing cache manifest from {id}", async (vertex, token) =>
                 {
-                    var backend = await backends.ResolveImporterAsync(type, attributes, context, token).ConfigureAwait(false);
-                    IReadOnlyList<IReadOnlyList<Config.CacheNode>> graphs;
-                    try
-                    {
-                        graphs = await backend.ReadAsync(new CacheProgress(vertex.Progress, context.Time), token).ConfigureAwait(false);
-                    }
-                    catch (Exception e) when (!token.IsCancellationRequested)
-                    {
-                        throw new RemoteCacheException($"failed to configure {type} cache importer: {e.Message}", e);
-                    }
+                    var (backend, graphs) = await ReadAsync(vertex, token).ConfigureAwait(false);
                     return graphs.Select((graph, i) =>
                     {
                         var parsed = new ParsedCache(graph);
-                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend.IsSessionBound, backend.ImageRef));
+                        return new LocalCacheManager($"{id}#{i}", parsed, new ImportedResults(parsed, refs, toResult, backend, health));
                     }).ToList();
                 }, cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception)
+            catch (Exception failure)
             {
                 // Documented: the vertex has the error, the build goes on without this source.
+                state.Failure = failure;
                 return [];
+            }
+        }
+
+        async Task<(ICacheImportBackend Backend, IReadOnlyList<IReadOnlyList<CacheNode>> Graphs)> ReadAsync(IOperationContext vertex, CancellationToken token)
+        {
+            try
+            {
+                ICacheImportBackend? opened = null;
+                return await health.WithinLimitAsync(() => opened?.IsBusy ?? false, async limited =>
+                {
+                    var backend = opened = await backends.ResolveImporterAsync(type, attributes, context, limited).ConfigureAwait(false);
+                    return (backend, await backend.ReadAsync(new CacheProgress(vertex.Progress, context.Time), limited).ConfigureAwait(false));
+                }, token).ConfigureAwait(false);
+            }
+            catch (RemoteCacheException e) when (e.Message.StartsWith("unknown cache importer", StringComparison.Ordinal) || e.Message.StartsWith("failed to configure", StringComparison.Ordinal))
+            {
+                throw;
+            }
+            catch (Exception e) when (!token.IsCancellationRequested)
+            {
+                throw new RemoteCacheException($"failed to configure {type} cache importer: {e.Message}", e);
             }
         }
     }
@@ -111,4 +137,15 @@ public sealed class ImportedCache : ICacheManager
     /// <inheritdoc/>
     public ValueTask<ExportableCacheKey> SaveAsync(CacheKey key, IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
+
+    private sealed class ImportState
+    {
+        private Exception? _failure;
+
+        public Exception? Failure
+        {
+            get => Volatile.Read(ref _failure);
+            set => Volatile.Write(ref _failure, value);
+        }
+    }
 }

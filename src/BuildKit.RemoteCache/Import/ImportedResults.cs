@@ -12,10 +12,10 @@ namespace BuildKit.RemoteCache.Import;
 /// <param name="cache">The parsed graph.</param>
 /// <param name="refs">Where refs are made.</param>
 /// <param name="toResult">Makes a result that owns a ref.</param>
-/// <param name="isSessionBound">Fetch layers at once.</param>
-/// <param name="imageRef">Image the layers belong to; empty for none.</param>
+/// <param name="backend">Where the cache comes from.</param>
+/// <param name="health">What is known of the import.</param>
 internal sealed class ImportedResults(
-    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, bool isSessionBound, string imageRef) : IChainResultStorage
+    ParsedCache cache, IRefStore refs, Func<IImmutableRef, IResult> toResult, ICacheImportBackend backend, ImportHealth health) : IChainResultStorage
 {
     public ValueTask<CacheResultInfo> SaveAsync(IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         throw new InvalidOperationException("importer is immutable");
@@ -50,7 +50,7 @@ internal sealed class ImportedResults(
     public Task<IReadOnlyList<object>> LoadRemotesAsync(
         IOperationContext? context, CacheResultInfo result, object? compression, IEnumerable<string> sessionIds, CancellationToken cancellationToken)
     {
-        var layers = Find(result.Id).Layers;
+        var layers = Guarded(Find(result.Id).Layers, context);
         if (compression is CompressionOptions wanted)
         {
             var matching = layers.Descriptors.Count(d => TypeOf(d) == wanted.Type);
@@ -63,12 +63,16 @@ internal sealed class ImportedResults(
     private ImportedResult Find(string resultId) =>
         cache.FindResult(resultId) ?? throw new RemoteCacheException($"{resultId}: not found");
 
-    private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers layers, CancellationToken cancellationToken)
+    private RemoteLayers Guarded(RemoteLayers layers, IOperationContext? context) => layers with { Provider = health.Guard(layers.Provider, () => backend.IsBusy, context?.Progress) };
+
+    private async Task<IResult> LoadLayersAsync(IOperationContext? context, RemoteLayers stored, CancellationToken cancellationToken)
     {
+        var layers = Guarded(stored, context);
         var known = await Task.WhenAll(layers.Descriptors.Select(d => layers.Provider.StatAsync(d, cancellationToken).AsTask())).ConfigureAwait(false);
         for (var i = 0; i < known.Length; i++)
         {
-            if (known[i] is null)
+            // What was fetched already is good, whatever became of the import.
+            if (known[i] is null && await refs.Content.GetInfoAsync(layers.Descriptors[i].Digest, cancellationToken).ConfigureAwait(false) is null)
                 throw new RemoteCacheException($"blob {layers.Descriptors[i].Digest} of the imported cache is gone");
         }
         var progress = context is null ? null : new LayerProgress(context.Progress);
@@ -76,9 +80,10 @@ internal sealed class ImportedResults(
         {
             Provider = layers.Provider,
             Annotations = d.Annotations,
-            Ref = imageRef,
+            Ref = backend.ImageRef,
             Progress = progress is null ? null : progress.Report,
-            SessionBound = isSessionBound,
+            SessionBound = backend.IsSessionBound || health.IsDoubtful,
+            Lost = (digest, why) => health.Lose(digest, why, context?.Progress),
         });
         IImmutableRef? top = null;
         try
@@ -93,7 +98,7 @@ internal sealed class ImportedResults(
                     Handlers = handlers,
                     CreatedAt = created,
                     Description = descriptor.Annotations.GetValueOrDefault("buildkit/description") ?? $"imported {descriptor.Digest}",
-                    ImageRef = imageRef.Length > 0 ? imageRef : null,
+                    ImageRef = backend.ImageRef.Length > 0 ? backend.ImageRef : null,
                     Progress = progress is null ? null : progress.Report,
                 }, cancellationToken).ConfigureAwait(false);
                 if (top is not null)

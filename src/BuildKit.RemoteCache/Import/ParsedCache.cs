@@ -9,6 +9,7 @@ namespace BuildKit.RemoteCache.Import;
 /// are not kept, results cannot be stored.</summary>
 public sealed class ParsedCache : ICacheKeyStorage
 {
+    private readonly string _prefix = Guid.NewGuid().ToString("N");
     private readonly Dictionary<string, Item> _items = new(StringComparer.Ordinal);
     private readonly Dictionary<(string Source, int Input, Digest Record, Digest Selector), List<string>> _links = [];
     private readonly Dictionary<string, List<string>> _keysOfResult = new(StringComparer.Ordinal);
@@ -16,11 +17,10 @@ public sealed class ParsedCache : ICacheKeyStorage
     /// <summary>Indexes parsed records.</summary>
     public ParsedCache(IReadOnlyList<CacheNode> records)
     {
-        var prefix = Guid.NewGuid().ToString("N");
         var ids = new Dictionary<CacheNode, string>(ReferenceEqualityComparer.Instance);
         foreach (var record in records)
         {
-            var id = record.Inputs.Count == 0 ? record.Digest.ToString() : $"{prefix}-{ids.Count}";
+            var id = record.Inputs.Count == 0 ? record.Digest.ToString() : $"{_prefix}-{ids.Count}";
             ids[record] = id;
             if (!_items.TryGetValue(id, out var item))
                 _items[id] = item = new Item(record.Digest);
@@ -114,8 +114,8 @@ public sealed class ParsedCache : ICacheKeyStorage
             ? [.. item.Sources.Select(s => new CacheBacklink(s.Id, new CacheLink(s.Input, 0, item.Record, s.Selector)))]
             : [];
 
-    /// <summary>The id of a result: a hash over its layers.</summary>
-    internal static string ResultId(RemoteLayers layers) => Digest.Sha256(string.Concat(layers.Descriptors.Select(d => d.Digest.ToString()))).ToString();
+    /// <summary>The id of a result: a hash over its layers, other for each import: where one cannot give them, another one may.</summary>
+    private string ResultId(RemoteLayers layers) => Digest.Sha256(_prefix + string.Concat(layers.Descriptors.Select(d => d.Digest.ToString()))).ToString();
 
     private static bool IsPrefix(RemoteLayers part, RemoteLayers whole) =>
         part.Descriptors.Count <= whole.Descriptors.Count

@@ -33,7 +33,7 @@ public sealed partial class CacheKey(Digest digest, int output, IReadOnlyList<IR
 /// <param name="CreatedAt">When it was made; the latest wins.</param>
 /// <param name="Manager">The manager that can load it.</param>
 /// <param name="Key">The key it is stored under.</param>
-/// <param name="Priority">Breaks ties: 1 for the main manager, 0 for imported ones.</param>
+/// <param name="Priority">Breaks ties: 1 for the main manager, then 0, -1, … for imported ones in the order they were named.</param>
 public sealed record CacheRecord(string Id, DateTimeOffset CreatedAt, ICacheManager Manager, CacheKey Key, int Priority);
 
 /// <summary>A key from which cache records can be exported.</summary>

@@ -52,16 +52,10 @@ public sealed class CombinedCacheManager : ICacheManager
     public async ValueTask<IReadOnlyList<CacheRecord>> GetRecordsAsync(IOperationContext? context, CacheKey key, CancellationToken cancellationToken)
     {
         var byId = new Dictionary<string, CacheRecord>(StringComparer.Ordinal);
-        foreach (var (manager, _) in key.Ids)
+        foreach (var (manager, priority) in ManagersOf(key))
         {
-            var isMain = ReferenceEquals(manager, _main);
             foreach (var record in await manager.GetRecordsAsync(context, key, cancellationToken).ConfigureAwait(false))
-            {
-                if (isMain)
-                    byId[record.Id] = record with { Priority = 1 };
-                else
-                    byId.TryAdd(record.Id, record);
-            }
+                byId.TryAdd(record.Id, record with { Priority = priority });
         }
         return [.. byId.Values];
     }
@@ -96,4 +90,22 @@ public sealed class CombinedCacheManager : ICacheManager
     /// <inheritdoc/>
     public ValueTask<ExportableCacheKey> SaveAsync(CacheKey key, IResult? result, DateTimeOffset createdAt, CancellationToken cancellationToken) =>
         _main.SaveAsync(key, result, createdAt, cancellationToken);
+
+    /// <summary>The managers that know a key, main first, then imports in the order they were named.</summary>
+    private List<(LocalCacheManager Manager, int Priority)> ManagersOf(CacheKey key) =>
+        [.. key.Ids
+            .Select(known => (Manager: known.Key, Index: IndexOf(known.Key)))
+            .OrderBy(known => known.Index)
+            .ThenBy(known => known.Manager.Id, StringComparer.Ordinal)
+            .Select(known => (known.Manager, 1 - known.Index))];
+
+    private int IndexOf(LocalCacheManager manager)
+    {
+        for (var i = 0; i < _all.Count; i++)
+        {
+            if (_all[i].Holds(manager))
+                return i;
+        }
+        return _all.Count;
+    }
 }

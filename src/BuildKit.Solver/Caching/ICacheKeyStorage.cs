@@ -24,6 +24,12 @@ public interface ICacheKeyStorage
     /// is examined the same way.</summary>
     void Release(string resultId);
 
+    /// <summary>Removes keys that have neither results nor links and that no release found: a link can be stored at the moment
+    /// its target is released.</summary>
+    void DropUnused()
+    {
+    }
+
     /// <summary>Keys that store a result.</summary>
     IReadOnlyList<string> GetKeysOfResult(string resultId);
 

@@ -18,6 +18,9 @@ public interface ICacheManager
     /// with nothing). Never fails for any other reason than cancellation.</summary>
     Task WhenReadyAsync(CancellationToken cancellationToken) => Task.CompletedTask;
 
+    /// <summary>Whether records of <paramref name="manager"/> belong to this one.</summary>
+    bool Holds(ICacheManager manager) => ReferenceEquals(this, manager);
+
     /// <summary>Keys reachable from any of the given dep keys by one step of the given operation.</summary>
     ValueTask<IReadOnlyList<CacheKey>> QueryAsync(
         IReadOnlyList<CacheKeyWithSelector> dependencyKeys, int input, Digest operation, int output, CancellationToken cancellationToken);

@@ -112,6 +112,7 @@ public sealed class LocalCacheManager(string id, ICacheKeyStorage keys, ICacheRe
             keys.Release(resultId);
             released++;
         }
+        keys.DropUnused();
         return released;
     }
 

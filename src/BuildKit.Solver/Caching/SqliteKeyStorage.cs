@@ -33,7 +33,26 @@ public sealed class SqliteKeyStorage : ICacheKeyStorage, IDisposable
     private SqliteKeyStorage(SqliteDatabase database) => _database = database;
 
     /// <summary>Opens or makes the file. A damaged one is put aside and an empty one takes its place.</summary>
-    public static SqliteKeyStorage Open(string path) => new(SqliteDatabase.Open(path, Schema));
+    public static SqliteKeyStorage Open(string path)
+    {
+        var database = SqliteDatabase.Open(path, Schema);
+        // Earlier versions stored the keys of sessions, which nobody can ask for any more.
+        database.Write(static db =>
+        {
+            var sessions = db.Query("SELECT k FROM cache_key WHERE id >= 'random:' AND id < 'random;'", static row => row.Int64(0));
+            foreach (var key in sessions)
+            {
+                db.Execute("DELETE FROM cache_result WHERE k=?1", key);
+                db.Execute("DELETE FROM cache_link WHERE source=?1", key);
+            }
+            RemoveUnused(db, sessions);
+        });
+        return new SqliteKeyStorage(database);
+    }
+
+    /// <summary>How many keys, links and results are committed.</summary>
+    public (long Keys, long Links, long Results) Count() => _database.Read(static db => (
+        db.QueryInt64("SELECT COUNT(*) FROM cache_key"), db.QueryInt64("SELECT COUNT(*) FROM cache_link"), db.QueryInt64("SELECT COUNT(*) FROM cache_result")));
 
     /// <inheritdoc/>
     public bool Exists(string id) =>
@@ -149,19 +168,43 @@ public sealed class SqliteKeyStorage : ICacheKeyStorage, IDisposable
             {
                 var keys = db.Query("SELECT k FROM cache_result WHERE result=?1", static row => row.Int64(0), resultId);
                 db.Execute("DELETE FROM cache_result WHERE result=?1", resultId);
-                var examine = new Stack<long>(keys);
-                while (examine.TryPop(out var key))
-                {
-                    if (db.QueryInt64("SELECT EXISTS(SELECT 1 FROM cache_result WHERE k=?1) OR EXISTS(SELECT 1 FROM cache_link WHERE source=?1)", key) != 0)
-                        continue;
-                    foreach (var below in db.Query("SELECT DISTINCT source FROM cache_link WHERE target=?1", static row => row.Int64(0), key))
-                        examine.Push(below);
-                    db.Execute("DELETE FROM cache_link WHERE target=?1", key);
-                    db.Execute("DELETE FROM cache_key WHERE k=?1", key);
-                }
+                RemoveUnused(db, keys);
             });
             // Everything queued before was committed with it.
             _uncommitted = new InMemoryKeyStorage();
+        }
+    }
+
+    /// <inheritdoc/>
+    public void DropUnused()
+    {
+        var unused = _database.Read(static db => db.Query(
+            """
+            SELECT k FROM cache_key c
+            WHERE NOT EXISTS (SELECT 1 FROM cache_result r WHERE r.k=c.k) AND NOT EXISTS (SELECT 1 FROM cache_link l WHERE l.source=c.k)
+            """,
+            static row => row.Int64(0)));
+        if (unused.Count == 0)
+            return;
+        lock (_gate)
+        {
+            // Looked at again with everything that was queued since.
+            _database.Write(db => RemoveUnused(db, unused));
+            _uncommitted = new InMemoryKeyStorage();
+        }
+    }
+
+    private static void RemoveUnused(SqliteConnection db, IEnumerable<long> keys)
+    {
+        var examine = new Stack<long>(keys);
+        while (examine.TryPop(out var key))
+        {
+            if (db.QueryInt64("SELECT EXISTS(SELECT 1 FROM cache_result WHERE k=?1) OR EXISTS(SELECT 1 FROM cache_link WHERE source=?1)", key) != 0)
+                continue;
+            foreach (var below in db.Query("SELECT DISTINCT source FROM cache_link WHERE target=?1", static row => row.Int64(0), key))
+                examine.Push(below);
+            db.Execute("DELETE FROM cache_link WHERE target=?1", key);
+            db.Execute("DELETE FROM cache_key WHERE k=?1", key);
         }
     }
 

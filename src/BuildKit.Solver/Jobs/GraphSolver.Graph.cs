@@ -52,10 +52,17 @@ public sealed partial class GraphSolver
         }
     }
 
-    internal IEnumerable<string> SessionIdsOf(VertexState state)
+    internal IEnumerable<string> SessionIdsOf(VertexState state) =>
+        JobsOf(state).Select(job => job.SessionId).Where(id => id.Length > 0).Distinct(StringComparer.Ordinal).ToList();
+
+    internal IReadOnlyList<object> ValuesOf(VertexState state, string key) =>
+        JobsOf(state).Select(job => job.Values.GetValueOrDefault(key)).OfType<object>().ToList();
+
+    /// <summary>The builds that wait for a state: its own, then those of its parents, each once.</summary>
+    private List<Job> JobsOf(VertexState state)
     {
-        var seen = new HashSet<string>(StringComparer.Ordinal);
-        List<string> ids = [];
+        var jobs = new HashSet<Job>();
+        List<Job> ordered = [];
         lock (_gate)
         {
             var visited = new HashSet<VertexState>();
@@ -65,16 +72,32 @@ public sealed partial class GraphSolver
             {
                 if (!visited.Add(s))
                     return;
-                foreach (var job in s.Jobs)
-                {
-                    if (job.SessionId.Length > 0 && seen.Add(job.SessionId))
-                        ids.Add(job.SessionId);
-                }
+                ordered.AddRange(s.Jobs.Where(jobs.Add));
                 foreach (var parent in s.Parents)
                     Collect(parent);
             }
         }
-        return ids;
+        return ordered;
+    }
+
+    /// <summary>Ids of the builds a state works for, those of its parents included.</summary>
+    internal IReadOnlyList<string> BuildIdsOf(VertexState state)
+    {
+        var ids = new SortedSet<string>(StringComparer.Ordinal);
+        lock (_gate)
+        {
+            var visited = new HashSet<VertexState>();
+            var pending = new Stack<VertexState>([state]);
+            while (pending.TryPop(out var next))
+            {
+                if (!visited.Add(next))
+                    continue;
+                ids.UnionWith(next.Jobs.Select(job => job.Id));
+                foreach (var parent in next.Parents)
+                    pending.Push(parent);
+            }
+        }
+        return [.. ids];
     }
 
     /// <summary>A state and those of its inputs, depth first, each original digest once.</summary>
@@ -154,6 +177,12 @@ public sealed partial class GraphSolver
             // A vertex that must run anew never joins one that may be answered from cache.
             state = null;
             state = Activate(vertex with { Digest = ignoring, Inputs = inputs }, vertex.Digest);
+        }
+        while (state is { IsSpoiled: true })
+        {
+            var renewed = Digest.Sha256($"{state.Digest}-renewed");
+            if (!_active.TryGetValue(renewed, out state))
+                state = Activate(vertex with { Digest = renewed, Inputs = inputs }, vertex.Digest);
         }
         state ??= Activate(vertex with { Inputs = inputs }, vertex.Digest);
 

@@ -30,6 +30,9 @@ public sealed partial class GraphSolver(
     /// <summary>The cache results are saved in.</summary>
     public ICacheManager DefaultCache { get; } = defaultCache;
 
+    /// <summary>Is told how steps come to their results; null for nobody.</summary>
+    public ISolveObserver? Observer { get; init; }
+
     internal TimeProvider Time { get; } = time;
 
     internal Scheduler Scheduler
@@ -174,6 +177,33 @@ public sealed partial class GraphSolver(
                 lock (_gate)
                     _disposals.Remove(t);
             }, CancellationToken.None, TaskContinuationOptions.None, TaskScheduler.Default);
+    }
+
+    internal void Observe(Action<ISolveObserver> tell)
+    {
+        try
+        {
+            if (Observer is not null)
+                tell(Observer);
+        }
+        catch (Exception e)
+        {
+            // Documented: who watches a build must not harm it.
+            _log.LogError(e, "the solver's observer failed");
+        }
+    }
+
+    internal async Task ObserveAsync(Func<ISolveObserver, Task> tell)
+    {
+        try
+        {
+            if (Observer is not null)
+                await tell(Observer).ConfigureAwait(false);
+        }
+        catch (Exception e)
+        {
+            _log.LogError(e, "the solver's observer failed");
+        }
     }
 
     internal void LogFailedLoad(Vertex vertex, CacheRecord record, Exception error) =>

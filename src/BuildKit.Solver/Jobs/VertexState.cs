@@ -56,6 +56,9 @@ internal sealed class VertexState
 
     public bool IsActive { get; set; } = true;
 
+    /// <summary>Its result cannot be had any more: loading the vertex again makes a new state.</summary>
+    public bool IsSpoiled { get; set; }
+
     /// <summary>The caches that may answer for this vertex, as one.</summary>
     public ICacheManager Cache
     {

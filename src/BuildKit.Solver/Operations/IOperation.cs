@@ -15,6 +15,9 @@ public interface ISubBuilder
 {
     /// <summary>Builds an edge below the running vertex; its key is remembered for cache export.</summary>
     Task<CachedResult> BuildAsync(Edge edge, CancellationToken cancellationToken);
+
+    /// <summary>What the builds that wait for the running vertex keep under a key (<see cref="Job.Values"/>).</summary>
+    IReadOnlyList<object> GetValues(string key);
 }
 
 /// <summary>
@@ -61,6 +64,10 @@ public sealed record CacheMapDependency
 
     /// <summary>Computes a digest of the input's content; null when only its definition counts.</summary>
     public Func<IOperationContext, IResult?, CancellationToken, Task<Digest>>? ComputeDigest { get; init; }
+
+    /// <summary>Lists what <see cref="ComputeDigest"/> looked at, from what is remembered of it, without reading anything
+    /// again. Opaque to the solver (<c>ContentListing</c> of BuildKit.Storage); null when only the definition counts.</summary>
+    public Func<IResult?, CancellationToken, Task<object>>? ListContent { get; init; }
 
     /// <summary>Makes the input's result usable (un-lazies it) before content is read or the operation runs.</summary>
     public Func<IOperationContext, IResult?, CancellationToken, Task>? Preprocess { get; init; }

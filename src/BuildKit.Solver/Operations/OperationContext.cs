@@ -65,4 +65,6 @@ internal sealed class SubBuilder(VertexState parent) : ISubBuilder
             _keys.Add(result.Keys[0]);
         return result;
     }
+
+    public IReadOnlyList<object> GetValues(string key) => parent.Solver.ValuesOf(parent, key);
 }

@@ -69,9 +69,9 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
     }
 
     /// <summary>Executes, unless that was done; another handle on one of the results.</summary>
-    public async Task<IResult?> ExecuteAsync(int output, IReadOnlyList<IResult?> inputs, CancellationToken cancellationToken)
+    public async Task<IResult?> ExecuteAsync(int output, IReadOnlyList<IResult?> inputs, ObservedStep? observed, CancellationToken cancellationToken)
     {
-        await _executeFlight.RunAsync(token => ExecuteOnceAsync(inputs, token), cancellationToken).ConfigureAwait(false);
+        await _executeFlight.RunAsync(token => ExecuteOnceAsync(inputs, observed, token), cancellationToken).ConfigureAwait(false);
         lock (_gate)
         {
             var outputs = _executed!.Value.Get();
@@ -113,6 +113,10 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
             {
                 foreach (var output in outputs)
                     state.DisposeLater(output);
+            }
+            else if (_executed is { Error: { } error })
+            {
+                ReleaseHeld(error);
             }
         }
     }
@@ -185,7 +189,7 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
         }
     }
 
-    private async Task<bool> ExecuteOnceAsync(IReadOnlyList<IResult?> inputs, CancellationToken cancellationToken)
+    private async Task<bool> ExecuteOnceAsync(IReadOnlyList<IResult?> inputs, ObservedStep? observed, CancellationToken cancellationToken)
     {
         lock (_gate)
         {
@@ -196,14 +200,19 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
             }
         }
         var started = false;
+        IStepObservation? observation = null;
         try
         {
             var operation = Resolve();
             using var slot = await operation.AcquireSlotAsync(cancellationToken).ConfigureAwait(false);
             started = true;
             state.ReportStarted(cached: false);
+            if (observed is not null)
+                state.Solver.Observe(observer => observation = observer.OnExecuting(observed with { Operation = operation }));
             var outputs = await operation.ExecuteAsync(Context, inputs, cancellationToken).ConfigureAwait(false);
             state.ReportCompleted(cached: false, null);
+            if (observation is not null)
+                await state.Solver.ObserveAsync(_ => observation.CompletedAsync(outputs, null)).ConfigureAwait(false);
             lock (_gate)
             {
                 _executed = new Answer<IReadOnlyList<IResult?>>(outputs, null);
@@ -219,12 +228,34 @@ internal sealed class SharedOperation(VertexState state, IOperationResolver reso
         {
             if (started)
                 state.ReportCompleted(cached: false, Text(e, cancellationToken));
+            if (observation is not null)
+                await state.Solver.ObserveAsync(_ => observation.CompletedAsync([], e)).ConfigureAwait(false);
             if (cancellationToken.IsCancellationRequested)
+            {
+                ReleaseHeld(e);
                 throw;
+            }
             var wrapped = Wrap(e);
             lock (_gate)
+            {
                 _executed = new Answer<IReadOnlyList<IResult?>>([], wrapped);
+                if (_released)
+                    ReleaseHeld(wrapped);
+            }
             throw wrapped;
+        }
+    }
+
+    /// <summary>An error of a vertex further down is released with that vertex.</summary>
+    private void ReleaseHeld(Exception error)
+    {
+        for (var e = error; e is not null && !(e is VertexException other && other.Vertex != state.OriginalDigest); e = e.InnerException)
+        {
+            if (e is IResultHolder holder)
+            {
+                foreach (var result in holder.HeldResults)
+                    state.DisposeLater(result);
+            }
         }
     }
 

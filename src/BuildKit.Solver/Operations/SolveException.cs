@@ -36,3 +36,11 @@ public sealed class JobExistsException(string id) : Exception($"job ID {id} exis
 
 /// <summary>There is no build with an id, and none appeared in time.</summary>
 public sealed class JobNotFoundException(string id) : Exception($"no such job {id}");
+
+/// <summary>An error that keeps results alive, so that what failed can be looked at. The solver remembers the error of a
+/// vertex and disposes what it holds when the vertex goes.</summary>
+public interface IResultHolder
+{
+    /// <summary>The results; borrowed for everybody but the solver.</summary>
+    IEnumerable<IResult> HeldResults { get; }
+}

@@ -15,7 +15,7 @@ internal sealed class EdgeIndex
             if (!_items.TryGetValue(id, out var item) || item.Edge is not { } other || other == edge)
                 continue;
             // A step that must not use the cache must not get its result from one that may.
-            if (!other.IgnoreCache && edge.IgnoreCache)
+            if ((!other.IgnoreCache && edge.IgnoreCache) || other.IsSpoiled)
                 continue;
             Link(id, key);
             return other;

@@ -90,6 +90,7 @@ internal sealed partial class EdgeNode
             {
                 foreach (var id in _recordsTried)
                     _records.Remove(id);
+                _failedLoads.Add(new FailedLoad(_loadingRecord, status.Error.InnerException ?? status.Error));
             }
             _loadingRecord = null;
         }

@@ -45,6 +45,7 @@ internal sealed partial class EdgeNode
     {
         var map = MapOf(dependency)!;
         var input = dependency.Result!.Result;
+        var observed = Observed();
         dependency.SlowRequest = _scheduler.Start(this, async cancellationToken =>
         {
             try
@@ -53,6 +54,8 @@ internal sealed partial class EdgeNode
             }
             catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
             {
+                if (observed is not null)
+                    State.Solver.Observe(observer => observer.OnContentUnreadable(observed, dependency.Index, e));
                 throw new SolveException($"failed to compute cache key: {e.Message}", e);
             }
         });
@@ -64,11 +67,14 @@ internal sealed partial class EdgeNode
         _recordsTried.Add(record.Id);
         _loadingRecord = record.Id;
         var cache = State.Cache;
+        var observed = Observed();
         _execRequest = _scheduler.Start(this, async cancellationToken =>
         {
             try
             {
                 var result = await _operation.LoadAsync(cache, record, cancellationToken).ConfigureAwait(false);
+                if (observed is not null && !ReferenceEquals(record.Manager, State.Solver.DefaultCache))
+                    await State.Solver.ObserveAsync(observer => observer.OnImportedAsync(observed, record, result)).ConfigureAwait(false);
                 return new CachedResult(result, [new ExportableCacheKey(record.Key, new KeyExporter(record.Key) { Record = record, Edge = this })]);
             }
             catch (Exception e) when (e is not OperationCanceledException || !cancellationToken.IsCancellationRequested)
@@ -87,9 +93,10 @@ internal sealed partial class EdgeNode
             : [new CacheKey(_map!.Digest, Edge.Index, _dependencies.Select(KnownKeys).ToList())];
         var cache = State.Cache;
         _loadingRecord = null;
+        var observed = Observed();
         _execRequest = _scheduler.Start(this, async cancellationToken =>
         {
-            var result = await _operation.ExecuteAsync(Edge.Index, inputs, cancellationToken).ConfigureAwait(false);
+            var result = await _operation.ExecuteAsync(Edge.Index, inputs, observed, cancellationToken).ConfigureAwait(false);
             try
             {
                 var children = _operation.SubBuildKeys;
@@ -110,6 +117,24 @@ internal sealed partial class EdgeNode
                 throw;
             }
         });
+    }
+
+    /// <summary>What is known of this edge's step now, for the observer; null when there is none.</summary>
+    private ObservedStep? Observed()
+    {
+        if (State.Solver.Observer is null)
+            return null;
+        return new ObservedStep
+        {
+            Vertex = State.Vertex,
+            Operation = _operation.ResolvedOperation,
+            OperationDigest = _map?.Digest ?? default,
+            MapDigests = _dependencies.Length == 0 ? [.. _mapDigests] : _map is null ? [] : [_map.Digest],
+            Inputs = [.. _dependencies.Select(d => new ObservedInput(
+                MapOf(d), d.Result?.Result, [.. (d.Result?.Keys ?? d.Keys).Concat(d.Result is null ? [] : d.Keys).Select(k => k.Key)], d.SlowKey?.Key.Digest ?? default))],
+            FailedLoads = [.. _failedLoads],
+            Builds = () => State.Solver.BuildIdsOf(State),
+        };
     }
 
     /// <summary>The key equal edges are found by; null while not every input has one (spec 03 §6).</summary>

@@ -17,6 +17,7 @@ internal sealed partial class EdgeNode
     private readonly List<BuildKit.Oci.Digest> _mapDigests = [];
     private readonly Dictionary<string, CacheRecord> _records = new(StringComparer.Ordinal);
     private readonly HashSet<string> _recordsTried = new(StringComparer.Ordinal);
+    private readonly List<FailedLoad> _failedLoads = [];
     private readonly HashSet<string> _combinedKeys = new(StringComparer.Ordinal);
 
     private EdgeStatus _status;
@@ -64,6 +65,16 @@ internal sealed partial class EdgeNode
 
     /// <summary>Why the edge cannot complete; final.</summary>
     public Exception? Error { get; set; }
+
+    /// <summary>The result is unusable or the error came of such a one: no other edge may join this one.</summary>
+    public bool IsSpoiled { get; set; }
+
+    /// <summary>Whether the result is there.</summary>
+    public bool IsComplete => _result is not null;
+
+    /// <summary>Whether the edge holds a lost result or failed because of one.</summary>
+    public bool IsSpoiledBy(Func<IResult, bool> isLost, Func<Exception, bool> isLoss) =>
+        (_result?.Result is { } result && isLost(result)) || (Error is { } error && isLoss(error));
 
     private CacheMapDependency? MapOf(EdgeDependency dependency) =>
         _map is not null && dependency.Index < _map.Dependencies.Count ? _map.Dependencies[dependency.Index] : null;

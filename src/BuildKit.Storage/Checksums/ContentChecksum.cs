@@ -12,14 +12,21 @@ namespace BuildKit.Storage.Checksums;
 /// is mounted only when something unknown is asked for. Concurrent calls are safe; those on one record take turns.
 /// </summary>
 /// <param name="tempDirectory">Where trees are mounted; the system's directory for temporary files by default.</param>
-public sealed class ContentChecksum(string? tempDirectory = null)
+/// <param name="mostIdleNodes">How many files and directories of trees nobody asks about are kept in memory (a few hundred bytes
+/// each). All trees are saved with their records: a tree that was dropped is read again from there, not hashed again.</param>
+public sealed class ContentChecksum(string? tempDirectory = null, int mostIdleNodes = 200_000)
 {
     /// <summary>Metadata key of a record's content tree.</summary>
     public const string MetadataKey = "buildkit.contenthash.v0";
 
-    private const int MaxIdle = 64;
-
     private readonly ConcurrentDictionary<string, Slot> _slots = new(StringComparer.Ordinal);
+    private long _uses;
+
+    /// <summary>What was read from disk so far.</summary>
+    public ChecksumWork Work { get; } = new();
+
+    /// <summary>Files and directories kept in memory.</summary>
+    public int NodesInMemory => _slots.Values.Sum(static slot => slot.Nodes);
 
     /// <summary>The content tree of a record, for telling it of transferred files; an empty one when there is none.</summary>
     public static ContentTree LoadForTransfer(IRefMetadata metadata) =>
@@ -50,33 +57,75 @@ public sealed class ContentChecksum(string? tempDirectory = null)
             await using var mounted = new LazyMount(reference, tempDirectory, cancellationToken);
             try
             {
-                return await new ContentQuery(slot.Tree, new DiskAccess(mounted.OpenAsync)).ComputeAsync(path, options, cancellationToken).ConfigureAwait(false);
+                return await new ContentQuery(slot.Tree, new DiskAccess(mounted.OpenAsync, Work)).ComputeAsync(path, options, cancellationToken).ConfigureAwait(false);
             }
             finally
             {
                 if (slot.Tree.IsDirty)
                     Save(reference.Metadata, slot.Tree);
+                (slot.Nodes, slot.LastUse) = (slot.Tree.NodeCount, Interlocked.Increment(ref _uses));
             }
         }
         finally
         {
             slot.Turn.Release();
-            Trim(reference.Id);
+            Trim();
         }
+    }
+
+    /// <summary>Adds to a list what a digest that was computed was made of. Only what is remembered is looked at; nothing
+    /// is mounted, read or hashed.</summary>
+    /// <exception cref="InvalidOperationException">The digest was not computed.</exception>
+    public async Task ListAsync(IImmutableRef reference, string path, ChecksumOptions options, ContentListing list, CancellationToken cancellationToken)
+    {
+        var slot = _slots.GetOrAdd(reference.Id, static _ => new Slot());
+        await slot.Turn.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            slot.Tree ??= reference.Metadata.GetBlob(MetadataKey) is { Length: > 0 } saved ? ContentTree.Load(saved) : ContentTree.ForDisk();
+            var nothing = new DiskAccess(() => throw new InvalidOperationException($"the content of {reference.Id} below {path} was not hashed"), Work);
+            await new ContentQuery(slot.Tree, nothing).ListAsync(path, options, list, cancellationToken).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (slot.Tree is not null)
+                (slot.Nodes, slot.LastUse) = (slot.Tree.NodeCount, Interlocked.Increment(ref _uses));
+            slot.Turn.Release();
+            Trim();
+        }
+    }
+
+    /// <summary>Whether a file would have a digest if its mode and owner were others: then only these changed, not its
+    /// content. Reads the file.</summary>
+    /// <param name="reference">The record the file is in.</param>
+    /// <param name="path">The file, without links.</param>
+    /// <param name="stat">The other mode and owner.</param>
+    /// <param name="mark">The other digest's <see cref="ContentEntry.Mark"/>.</param>
+    /// <param name="cancellationToken">Stops reading.</param>
+    public async Task<bool> WouldMatchAsync(IImmutableRef reference, string path, ContentStat stat, ulong mark, CancellationToken cancellationToken)
+    {
+        await using var mounted = new LazyMount(reference, tempDirectory, cancellationToken);
+        var root = await mounted.OpenAsync().ConfigureAwait(false);
+        var name = path.TrimStart('/');
+        var header = ContentHeader.Read(root, name) with { Mode = stat.Mode, Uid = stat.Uid, Gid = stat.Gid };
+        return ContentEntry.MarkOf(await ContentReader.HashAsync(root, name, header, cancellationToken).ConfigureAwait(false)) == mark;
     }
 
     /// <summary>Drops what is remembered of a record in memory (it was deleted or its tree changed).</summary>
     public void Forget(string id) => _slots.TryRemove(id, out _);
 
-    /// <summary>Trees are saved with their records, so idle ones can go at any time.</summary>
-    private void Trim(string current)
+    /// <summary>Drops the trees that were not asked about for longest until the rest is small enough; whoever uses one keeps it.</summary>
+    private void Trim()
     {
-        if (_slots.Count <= MaxIdle)
+        var nodes = NodesInMemory;
+        if (nodes <= mostIdleNodes)
             return;
-        foreach (var (id, slot) in _slots)
+        foreach (var (id, slot) in _slots.OrderBy(static s => s.Value.LastUse))
         {
-            if (id != current && slot.Turn.CurrentCount == 1)
-                _slots.TryRemove(id, out _);
+            if (nodes <= mostIdleNodes)
+                return;
+            if (slot.Turn.CurrentCount == 1 && _slots.TryRemove(new KeyValuePair<string, Slot>(id, slot)))
+                nodes -= slot.Nodes;
         }
     }
 
@@ -85,6 +134,10 @@ public sealed class ContentChecksum(string? tempDirectory = null)
         internal SemaphoreSlim Turn { get; } = new(1, 1);
 
         internal ContentTree? Tree { get; set; }
+
+        internal int Nodes { get; set; }
+
+        internal long LastUse { get; set; }
     }
 
     /// <summary>The record's tree, mounted when it is first needed.</summary>

@@ -84,6 +84,9 @@ public sealed record ContentHeader
         return hash;
     }
 
+    /// <summary>What is kept of the header with the digest.</summary>
+    internal ContentStat Stat => new(Mode, Uid, Gid, (Mode & UnixMode.TypeMask) == UnixMode.Regular ? Size : 0);
+
     /// <summary>The digest of a file without content.</summary>
     public Digest Digest()
     {

@@ -3,10 +3,16 @@ using BuildKit.Oci;
 
 namespace BuildKit.Storage.Checksums;
 
-internal enum ContentKind : byte
+/// <summary>What a path of a content tree is; other kinds of files count as files.</summary>
+public enum ContentKind : byte
 {
+    /// <summary>Anything that is neither of the others.</summary>
     File = 0,
+
+    /// <summary>A directory.</summary>
     Directory = 1,
+
+    /// <summary>A symbolic link.</summary>
     Symlink = 3,
 }
 
@@ -22,6 +28,9 @@ internal sealed class ContentNode(string name, ContentKind kind)
 
     /// <summary>Header digest of a directory.</summary>
     internal Digest Header { get; set; }
+
+    /// <summary>What went into the digest besides the content; null when it was hashed before that was kept.</summary>
+    internal ContentStat? Stat { get; set; }
 
     /// <summary>Target of a symlink; null when it was not read yet.</summary>
     internal string? LinkName { get; set; }

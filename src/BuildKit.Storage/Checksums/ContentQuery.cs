@@ -27,6 +27,24 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
             ? await FilteredAsync(path, options, cancellationToken).ConfigureAwait(false)
             : await PlainAsync(path, options.FollowLinks, cancellationToken).ConfigureAwait(false);
 
+    /// <summary>Adds to a list what the digest of the same question was made of.</summary>
+    internal async ValueTask ListAsync(string path, ChecksumOptions options, ContentListing list, CancellationToken cancellationToken)
+    {
+        if (options.Wildcard || options.IncludePatterns.Count > 0 || options.ExcludePatterns.Count > 0)
+        {
+            foreach (var entry in (await WalkAsync(path, options, cancellationToken).ConfigureAwait(false)).Emitted)
+            {
+                list.Add(entry.Shown, entry.Node);
+                if (options.FollowLinks && entry.IsSymlink && await tree.ResolveAsync(entry.Shown, followLast: true, disk).ConfigureAwait(false) is { Node: { } target } followed)
+                    list.AddTree(followed.Path, target);
+            }
+            return;
+        }
+        var (node, resolved) = await tree.ResolveAsync(path, options.FollowLinks, disk).ConfigureAwait(false);
+        if (node is not null)
+            list.AddTree(resolved, node);
+    }
+
     private async ValueTask<Digest> PlainAsync(string path, bool followLinks, CancellationToken cancellationToken)
     {
         var (node, resolved) = await tree.ResolveAsync(path, followLinks, disk).ConfigureAwait(false);
@@ -36,6 +54,12 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
     }
 
     private async ValueTask<Digest> FilteredAsync(string path, ChecksumOptions options, CancellationToken cancellationToken)
+    {
+        var walk = await WalkAsync(path, options, cancellationToken).ConfigureAwait(false);
+        return await JoinAsync(walk.Emitted, walk.Wanted, options.FollowLinks, cancellationToken).ConfigureAwait(false);
+    }
+
+    private async ValueTask<Walk> WalkAsync(string path, ChecksumOptions options, CancellationToken cancellationToken)
     {
         var endsInSeparator = path.EndsWith('/');
         var wanted = UnixPath.Clean("/" + path);
@@ -49,7 +73,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         var (start, resolved) = await tree.ResolveAsync(prefix, more, disk).ConfigureAwait(false);
         if (start is not null)
             await VisitAsync(walk, start, resolved, prefix, cancellationToken).ConfigureAwait(false);
-        return await JoinAsync(walk.Emitted, wanted, options.FollowLinks, cancellationToken).ConfigureAwait(false);
+        return walk;
     }
 
     /// <summary>Leading components without pattern characters, and whether components follow them.</summary>
@@ -71,14 +95,15 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         {
             case Verdict.Emit:
                 foreach (var parent in walk.TakePendingParents())
-                    walk.Emitted.Add(new Entry(parent.Shown, await tree.HeaderAsync(parent.Node, parent.Path, disk).ConfigureAwait(false), false));
+                    walk.Emitted.Add(new Entry(parent.Shown, await tree.HeaderAsync(parent.Node, parent.Path, disk).ConfigureAwait(false), false, parent.Node));
                 var digest = isDirectory
                     ? await tree.HeaderAsync(node, path, disk).ConfigureAwait(false)
                     : await tree.DigestAsync(node, path, disk, cancellationToken).ConfigureAwait(false);
-                walk.Emitted.Add(new Entry(shown, digest, node.Kind == ContentKind.Symlink));
+                walk.Emitted.Add(new Entry(shown, digest, node.Kind == ContentKind.Symlink, node));
                 level.Emitted = true;
                 break;
             case Verdict.Skip when !isDirectory:
+            case Verdict.Leave:
                 return;
             default:
                 break;
@@ -101,7 +126,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         var join = new ContentJoin();
         for (var i = 0; i < entries.Count; i++)
         {
-            var (shown, digest, isSymlink) = entries[i];
+            var (shown, digest, isSymlink, _) = entries[i];
             if (followLinks && isSymlink)
                 digest = await PlainAsync(shown, followLinks: true, cancellationToken).ConfigureAwait(false);
             if (entries.Count == 1 && Base(wanted) == Base(shown))
@@ -121,9 +146,10 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         Skip,
         Enter,
         Emit,
+        Leave, // a directory in which nothing can match: it is not even listed
     }
 
-    private readonly record struct Entry(string Shown, Digest Digest, bool IsSymlink);
+    private readonly record struct Entry(string Shown, Digest Digest, bool IsSymlink, ContentNode Node);
 
     private sealed class Level
     {
@@ -142,6 +168,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
         private readonly PatternMatcher? _include;
         private readonly PatternMatcher? _exclude;
         private readonly PathGlob? _glob;
+        private readonly IReadOnlyList<PathGlob>? _components;
         private readonly string _wanted;
         private readonly bool _endsInSeparator;
         private readonly List<Level> _parents = [];
@@ -152,9 +179,14 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
             _include = options.IncludePatterns.Count > 0 ? new PatternMatcher(options.IncludePatterns) : null;
             _exclude = options.ExcludePatterns.Count > 0 ? new PatternMatcher(options.ExcludePatterns) : null;
             _glob = options.Wildcard ? PathGlob.Parse(wanted) : null;
+            // A class or an escape may hold a slash; such patterns are not taken apart.
+            if (_glob is not null && wanted.AsSpan().IndexOfAny('[', '\\') < 0)
+                _components = [.. wanted.Split('/', StringSplitOptions.RemoveEmptyEntries).Select(PathGlob.Parse)];
             _wanted = wanted;
             _endsInSeparator = endsInSeparator;
         }
+
+        internal string Wanted => _wanted;
 
         internal List<Entry> Emitted { get; } = [];
 
@@ -170,7 +202,7 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
                 if (_wanted.Length > 0 && !inside)
                 {
                     if (!_glob.IsMatch(shown))
-                        return isDirectory ? Verdict.Enter : Verdict.Skip;
+                        return !isDirectory ? Verdict.Skip : MayHoldMatches(shown) ? Verdict.Enter : Verdict.Leave;
                     _lastMatched = shown;
                 }
                 relativeTo = _lastMatched;
@@ -183,6 +215,15 @@ internal sealed class ContentQuery(ContentTree tree, DiskAccess disk)
             if (_exclude is not null && _exclude.Matches(candidate, parent?.Exclude ?? default, out level.Exclude))
                 return Verdict.Skip;
             return Verdict.Emit;
+        }
+
+        // No wildcard crosses a slash: a directory must match the pattern's components as far as it goes.
+        private bool MayHoldMatches(string directory)
+        {
+            if (_components is null)
+                return true;
+            var names = directory.Split('/', StringSplitOptions.RemoveEmptyEntries);
+            return names.Length < _components.Count && !names.Where((name, i) => !_components[i].IsMatch(name)).Any();
         }
 
         internal IEnumerable<Level> TakePendingParents()

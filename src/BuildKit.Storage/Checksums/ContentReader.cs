@@ -10,9 +10,15 @@ namespace BuildKit.Storage.Checksums;
 internal static class ContentReader
 {
     /// <summary>Header and, for a regular file, content.</summary>
-    internal static async ValueTask<Digest> HashAsync(SafeFileHandle root, string path, CancellationToken cancellationToken)
+    internal static async ValueTask<(Digest Digest, ContentStat Stat)> HashAsync(SafeFileHandle root, string path, CancellationToken cancellationToken)
     {
         var header = ContentHeader.Read(root, path);
+        return (await HashAsync(root, path, header, cancellationToken).ConfigureAwait(false), header.Stat);
+    }
+
+    /// <summary>The digest the file would have with this header.</summary>
+    internal static async ValueTask<Digest> HashAsync(SafeFileHandle root, string path, ContentHeader header, CancellationToken cancellationToken)
+    {
         using var hash = header.StartHash();
         if ((header.Mode & UnixMode.TypeMask) == UnixMode.Regular && header.Size > 0)
         {

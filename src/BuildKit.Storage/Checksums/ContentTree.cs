@@ -19,6 +19,9 @@ public sealed class ContentTree
 
     internal ContentNode Root => _root;
 
+    /// <summary>Files and directories in memory, as a measure of the tree's size there; those told by a transfer are not counted.</summary>
+    internal int NodeCount { get; private set; } = 1;
+
     /// <summary>An empty tree that a transfer will fill; its root header is the digest of nothing.</summary>
     public static ContentTree ForTransfer()
     {
@@ -36,7 +39,7 @@ public sealed class ContentTree
     public static ContentTree Load(ReadOnlySpan<byte> saved)
     {
         var tree = new ContentTree();
-        ContentTreeFormat.Read(saved, tree._root);
+        tree.NodeCount = ContentTreeFormat.Read(saved, tree._root);
         return tree;
     }
 
@@ -70,7 +73,7 @@ public sealed class ContentTree
             _ => ContentKind.File,
         };
         parent.Children!.TryGetValue(name, out var old);
-        var node = new ContentNode(name, kind);
+        var node = new ContentNode(name, kind) { Stat = header.Stat };
         switch (kind)
         {
             case ContentKind.Directory:
@@ -95,7 +98,7 @@ public sealed class ContentTree
         if (Find(target) is not { Kind: ContentKind.File, Digest.IsEmpty: false } source)
             return false;
         var (parent, name) = Parent(path);
-        parent.Children![name] = new ContentNode(name, ContentKind.File) { Digest = source.Digest };
+        parent.Children![name] = new ContentNode(name, ContentKind.File) { Digest = source.Digest, Stat = source.Stat };
         Invalidate(path);
         return true;
     }
@@ -199,6 +202,7 @@ public sealed class ContentTree
             return known;
         var root = await disk.RootAsync().ConfigureAwait(false);
         var children = ContentNode.NewChildren();
+        disk.Work.CountDirectory();
         foreach (var entry in LinuxDirectory.ReadSorted(root, Relative(path)))
         {
             var type = entry.Type;
@@ -213,6 +217,7 @@ public sealed class ContentTree
             children.Add(entry.Name, new ContentNode(entry.Name, kind));
         }
         IsDirty = true;
+        NodeCount += children.Count;
         return node.Children = children;
     }
 
@@ -234,7 +239,11 @@ public sealed class ContentTree
         cancellationToken.ThrowIfCancellationRequested();
         IsDirty = true;
         if (node.Kind != ContentKind.Directory)
-            return node.Digest = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+        {
+            disk.Work.CountFile();
+            (node.Digest, node.Stat) = await ContentReader.HashAsync(await disk.RootAsync().ConfigureAwait(false), Relative(path), cancellationToken).ConfigureAwait(false);
+            return node.Digest;
+        }
         var joined = new ContentJoin();
         joined.AppendSeparated(await HeaderAsync(node, path, disk).ConfigureAwait(false));
         foreach (var (name, child) in await ChildrenAsync(node, path, disk).ConfigureAwait(false))
@@ -247,7 +256,8 @@ public sealed class ContentTree
     {
         if (node.Header.IsEmpty)
         {
-            node.Header = ContentHeader.Read(await disk.RootAsync().ConfigureAwait(false), Relative(path)).Digest();
+            var header = ContentHeader.Read(await disk.RootAsync().ConfigureAwait(false), Relative(path));
+            (node.Header, node.Stat) = (header.Digest(), header.Stat);
             IsDirty = true;
         }
         return node.Header;
@@ -256,10 +266,31 @@ public sealed class ContentTree
     private static string Relative(string path) => path.Length == 0 ? "." : path.TrimStart('/');
 }
 
+/// <summary>How much was read from disk for checksums: what is kept need not be read again.</summary>
+public sealed class ChecksumWork
+{
+    private long _files;
+    private long _directories;
+
+    /// <summary>Files and symlinks that were hashed.</summary>
+    public long Files => Interlocked.Read(ref _files);
+
+    /// <summary>Directories that were listed.</summary>
+    public long Directories => Interlocked.Read(ref _directories);
+
+    internal void CountFile() => Interlocked.Increment(ref _files);
+
+    internal void CountDirectory() => Interlocked.Increment(ref _directories);
+}
+
 /// <summary>Gives the root of the tree on disk, mounting it the first time it is asked for.</summary>
-internal sealed class DiskAccess(Func<ValueTask<SafeFileHandle>> open)
+/// <param name="open">Mounts it.</param>
+/// <param name="work">Counts what was read.</param>
+internal sealed class DiskAccess(Func<ValueTask<SafeFileHandle>> open, ChecksumWork? work = null)
 {
     private SafeFileHandle? _root;
+
+    internal ChecksumWork Work { get; } = work ?? new ChecksumWork();
 
     internal async ValueTask<SafeFileHandle> RootAsync() => _root ??= await open().ConfigureAwait(false);
 }

@@ -5,12 +5,13 @@ namespace BuildKit.Storage.Checksums;
 
 /// <summary>
 /// A saved tree: version byte, then nodes depth first. A node is: kind and flags (one byte), name, digests as 32 raw
-/// bytes where known, link target where read, number of children where listed. Texts carry their length.
+/// bytes where known, link target where read, mode, owner, group and size where known (since version 2), number of
+/// children where listed. Texts carry their length.
 /// </summary>
 internal static class ContentTreeFormat
 {
-    private const byte Version = 1;
-    private const int HasDigest = 16, HasHeader = 32, HasChildren = 64, HasLink = 128;
+    private const byte Version = 2;
+    private const int KindMask = 7, HasStat = 8, HasDigest = 16, HasHeader = 32, HasChildren = 64, HasLink = 128;
 
     internal static byte[] Write(ContentNode root)
     {
@@ -22,16 +23,17 @@ internal static class ContentTreeFormat
         return output.ToArray();
     }
 
-    internal static void Read(ReadOnlySpan<byte> saved, ContentNode root)
+    /// <summary>Reads a saved tree into its root; how many nodes it has.</summary>
+    internal static int Read(ReadOnlySpan<byte> saved, ContentNode root)
     {
         using var reader = new BinaryReader(new MemoryStream(saved.ToArray()));
         try
         {
-            if (reader.ReadByte() != Version)
+            if (reader.ReadByte() is not (1 or Version))
                 throw new InvalidDataException("content checksums: unknown version");
             var flags = reader.ReadByte();
             _ = ReadText(reader);
-            ReadBody(reader, root, flags);
+            return ReadBody(reader, root, flags);
         }
         catch (Exception e) when (e is EndOfStreamException or ArgumentException or FormatException)
         {
@@ -46,6 +48,7 @@ internal static class ContentTreeFormat
         flags |= node.Header.IsEmpty ? 0 : HasHeader;
         flags |= node.Children is null ? 0 : HasChildren;
         flags |= node.LinkName is null ? 0 : HasLink;
+        flags |= node.Stat is null ? 0 : HasStat;
         writer.Write((byte)flags);
         WriteText(writer, node.Name);
         if (!node.Digest.IsEmpty)
@@ -54,6 +57,13 @@ internal static class ContentTreeFormat
             writer.Write(Convert.FromHexString(node.Header.Hex));
         if (node.LinkName is { } link)
             WriteText(writer, link);
+        if (node.Stat is { } stat)
+        {
+            writer.Write7BitEncodedInt((int)stat.Mode);
+            writer.Write7BitEncodedInt((int)stat.Uid);
+            writer.Write7BitEncodedInt((int)stat.Gid);
+            writer.Write7BitEncodedInt64(stat.Size);
+        }
         if (node.Children is not { } children)
             return;
         writer.Write7BitEncodedInt(children.Count);
@@ -61,7 +71,7 @@ internal static class ContentTreeFormat
             WriteNode(writer, child);
     }
 
-    private static void ReadBody(BinaryReader reader, ContentNode node, int flags)
+    private static int ReadBody(BinaryReader reader, ContentNode node, int flags)
     {
         if ((flags & HasDigest) != 0)
             node.Digest = ReadDigest(reader);
@@ -69,16 +79,20 @@ internal static class ContentTreeFormat
             node.Header = ReadDigest(reader);
         if ((flags & HasLink) != 0)
             node.LinkName = ReadText(reader);
+        if ((flags & HasStat) != 0)
+            node.Stat = new ContentStat((uint)reader.Read7BitEncodedInt(), (uint)reader.Read7BitEncodedInt(), (uint)reader.Read7BitEncodedInt(), reader.Read7BitEncodedInt64());
         if ((flags & HasChildren) == 0)
-            return;
+            return 1;
         node.Children = ContentNode.NewChildren();
+        var nodes = 1;
         for (var count = reader.Read7BitEncodedInt(); count > 0; count--)
         {
             var childFlags = reader.ReadByte();
-            var child = new ContentNode(ReadText(reader), (ContentKind)(childFlags & 15));
-            ReadBody(reader, child, childFlags);
+            var child = new ContentNode(ReadText(reader), (ContentKind)(childFlags & KindMask));
+            nodes += ReadBody(reader, child, childFlags);
             node.Children.Add(child.Name, child);
         }
+        return nodes;
     }
 
     private static Digest ReadDigest(BinaryReader reader)

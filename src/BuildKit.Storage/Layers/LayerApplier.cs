@@ -266,13 +266,17 @@ internal sealed class LayerApplier : IDisposable
         var errno = LinuxFile.TryOpen(directory, name, OpenFlags.WriteOnly | OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.NoFollow, permissions, out var opened);
         Check(errno, "open", path);
         using var file = opened!;
-        long offset = 0;
+        long written = 0;
+        var offset = reader.SkipHole();
         int read;
         while ((read = await reader.ReadAsync(_buffer, cancellationToken).ConfigureAwait(false)) > 0)
         {
             RandomAccess.Write(file, _buffer.AsSpan(0, read), offset);
-            offset += read;
+            written = offset + read;
+            offset = written + reader.SkipHole();
         }
+        if (offset > written)
+            RandomAccess.SetLength(file, offset);
     }
 
     /// <summary>The file a hard link names: its directory resolved inside the root, its last component not followed.</summary>

@@ -41,6 +41,10 @@ public interface IRefStore
     /// <summary>Whether a record exists and is usable.</summary>
     bool Exists(string id);
 
+    /// <summary>Whether a record, or one it lies on, has a layer that turned out to be lost (<see cref="LayerLostException"/>).
+    /// Quick: nothing is fetched.</summary>
+    bool HasLostLayers(string id);
+
     /// <summary>Usage records, filtered with containerd's filter syntax (spec 06 §5.4).</summary>
     Task<IReadOnlyList<UsageRecord>> DiskUsageAsync(IReadOnlyList<string> filters, CancellationToken cancellationToken);
 
@@ -188,6 +192,10 @@ public sealed record DescriptorHandler
 
     /// <summary>The provider goes away with a client session: fetch at load time.</summary>
     public bool SessionBound { get; init; }
+
+    /// <summary>Set for layers of a cache, which can be made anew: told when one cannot be fetched or unpacked. Whoever needed
+    /// it gets a <see cref="LayerLostException"/>.</summary>
+    public Action<Digest, Exception>? Lost { get; init; }
 }
 
 /// <summary>The layers of a result: descriptors base first and where their bytes are.</summary>
@@ -196,7 +204,14 @@ public sealed record RemoteLayers(IReadOnlyList<Descriptor> Descriptors, IBlobPr
 /// <summary>One line of <c>du</c> (spec 01 §1.1 UsageRecord). Sizes in bytes.</summary>
 public sealed record UsageRecord(
     string Id, bool Mutable, bool InUse, long Size, DateTimeOffset CreatedAt, DateTimeOffset? LastUsedAt,
-    long UsageCount, string Description, string RecordType, bool Shared, IReadOnlyList<string> Parents);
+    long UsageCount, string Description, string RecordType, bool Shared, IReadOnlyList<string> Parents)
+{
+    /// <summary>The policy that deleted it; null when it was only listed.</summary>
+    public PruneOptions? PrunedBy { get; init; }
+
+    /// <summary>Ids that were deleted: the record's own and that of its twin over the same tree.</summary>
+    public IReadOnlyList<string> RemovedIds { get; init; } = [];
+}
 
 /// <summary>One garbage collection policy. Zero means "no limit"; sizes in bytes.</summary>
 public sealed record PruneOptions(
@@ -207,6 +222,26 @@ public sealed class RefNotFoundException(string id) : Exception($"{id}: not foun
 
 /// <summary>The writable record is in use.</summary>
 public sealed class RefLockedException(string id) : Exception($"{id} is locked: locked");
+
+/// <summary>A layer of an imported cache cannot be had although its record says so. The step that made it can be executed
+/// instead.</summary>
+public sealed class LayerLostException(Digest digest, Exception inner)
+    : Exception($"layer {digest} of an imported cache cannot be used: {inner.Message}", inner)
+{
+    /// <summary>The layer's blob.</summary>
+    public Digest Digest { get; } = digest;
+
+    /// <summary>Whether an error came of a lost layer.</summary>
+    public static bool IsCauseOf(Exception? error)
+    {
+        for (; error is not null; error = error.InnerException)
+        {
+            if (error is LayerLostException || (error is AggregateException several && several.InnerExceptions.Any(IsCauseOf)))
+                return true;
+        }
+        return false;
+    }
+}
 
 /// <summary>A lazy record cannot be used without providers for its blobs; retry with handlers for <see cref="Digests"/>.</summary>
 public sealed class MissingDescriptorHandlersException(IReadOnlyList<Digest> digests)

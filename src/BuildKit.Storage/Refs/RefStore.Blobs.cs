@@ -12,8 +12,10 @@ public sealed partial class RefStore
     // Needs the lock.
     private void Orphan(Digest blob)
     {
-        if (!blob.IsEmpty)
-            _orphaned[blob] = StorageSchema.ToNanoseconds(_time.GetUtcNow());
+        if (blob.IsEmpty)
+            return;
+        _orphaned[blob] = StorageSchema.ToNanoseconds(_time.GetUtcNow());
+        _lost.TryRemove(blob, out _);
     }
 
     /// <summary>

@@ -1,5 +1,6 @@
 using BuildKit.Oci;
 using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers.Tar;
 using BuildKit.Storage.Snapshots;
 
 namespace BuildKit.Storage.Refs;
@@ -29,7 +30,9 @@ public sealed partial class RefStore
             return;
         if (!options.Handlers.TryGetValue(record.Blob, out var handler))
             throw new MissingDescriptorHandlersException([record.Blob]);
-        await _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken);
+        await OrLostAsync(
+            record.Blob, options, () => _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken),
+            static _ => true, cancellationToken);
     }
 
     private async Task<bool> UnlazyOnceAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
@@ -77,11 +80,9 @@ public sealed partial class RefStore
         var mounts = await _snapshotter.PrepareAsync(key, record.Parent?.SnapshotId, null, cancellationToken);
         try
         {
-            Digest diffId;
-            await using (var blob = await _content.OpenAsync(record.Blob, cancellationToken))
-                diffId = await _layers.ApplyAsync(blob, record.MediaType, mounts, cancellationToken);
-            if (diffId != record.DiffId)
-                throw new BlobVerificationException($"layer {record.Blob}: unpacked to diff id {diffId}, expected {record.DiffId}: failed precondition");
+            await OrLostAsync(
+                record.Blob, options, () => ApplyAsync(record, mounts, cancellationToken),
+                static e => e is BlobVerificationException or TarFormatException or InvalidDataException, cancellationToken);
             await _naming.WaitAsync(cancellationToken);
             try
             {
@@ -106,6 +107,15 @@ public sealed partial class RefStore
         if (record.Description.Length == 0 && options.Handlers.TryGetValue(record.Blob, out var handler) && handler.Ref.Length > 0)
             Change(record, r => r.Description = "pulled from " + handler.Ref);
         options.Progress?.Invoke(status, 0, 0, true);
+    }
+
+    private async Task ApplyAsync(CacheRecord record, IReadOnlyList<MountSpec> mounts, CancellationToken cancellationToken)
+    {
+        Digest diffId;
+        await using (var blob = await _content.OpenAsync(record.Blob, cancellationToken))
+            diffId = await _layers.ApplyAsync(blob, record.MediaType, mounts, cancellationToken);
+        if (diffId != record.DiffId)
+            throw new BlobVerificationException($"layer {record.Blob}: unpacked to diff id {diffId}, expected {record.DiffId}: failed precondition");
     }
 
     private async Task CombineAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)

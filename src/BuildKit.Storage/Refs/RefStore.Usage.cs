@@ -108,7 +108,7 @@ public sealed partial class RefStore
                 {
                     var usage = await RemoveAsync(record);
                     total -= usage.Size;
-                    onPruned(usage);
+                    onPruned(usage with { PrunedBy = policy });
                 }
             }
             catch
@@ -176,7 +176,7 @@ public sealed partial class RefStore
             await DeleteDataAsync(record);
         else
             await DeleteDataAsync(twin, record);
-        return usage;
+        return usage with { RemovedIds = twin is null ? [record.Id] : [record.Id, twin.Id] };
     }
 
     // Of two records over one snapshot one is shown (spec 06 §1.5).

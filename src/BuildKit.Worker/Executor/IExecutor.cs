@@ -12,8 +12,15 @@ public interface IExecutor
     /// <exception cref="OperationCanceledException">Cancelled; the container was killed first.</exception>
     Task RunAsync(ContainerRequest request, CancellationToken cancellationToken);
 
-    /// <summary>Runs another process in a container started by <see cref="RunAsync"/> that still runs.</summary>
-    Task ExecAsync(string containerId, ContainerProcess process, CancellationToken cancellationToken);
+    /// <summary>Runs another process in a container started by <see cref="RunAsync"/>, waiting for that one's first
+    /// process to run. It ends with the container.</summary>
+    /// <param name="containerId">The container.</param>
+    /// <param name="process">What runs. User, environment and directory are the first process' where none are given.</param>
+    /// <param name="started">Called once the process has been started.</param>
+    /// <param name="cancellationToken">Kills the process.</param>
+    /// <exception cref="ExitException">The process ended with a code that is not valid.</exception>
+    /// <exception cref="InvalidOperationException">The container is not there, or not any more.</exception>
+    Task ExecAsync(string containerId, ContainerProcess process, Action? started, CancellationToken cancellationToken);
 }
 
 /// <summary>A container to run.</summary>
@@ -77,8 +84,11 @@ public sealed record ContainerProcess
     /// <summary>Exit codes that are success; empty means only 0.</summary>
     public IReadOnlyList<int> ValidExitCodes { get; init; } = [];
 
-    /// <summary>Give the process a terminal.</summary>
+    /// <summary>Give the process a terminal: what it prints is standard output, and its input is typed.</summary>
     public bool Tty { get; init; }
+
+    /// <summary>Sizes of the terminal, as they change.</summary>
+    public IAsyncEnumerable<TerminalSize>? Sizes { get; init; }
 
     /// <summary>Standard input; null is /dev/null.</summary>
     public Stream? Stdin { get; init; }
@@ -92,6 +102,9 @@ public sealed record ContainerProcess
     /// <summary>Signals for the process, by number, as long as it runs.</summary>
     public IAsyncEnumerable<int>? Signals { get; init; }
 }
+
+/// <summary>Size of a terminal in characters.</summary>
+public readonly record struct TerminalSize(ushort Rows, ushort Columns);
 
 /// <summary>A mount in a container.</summary>
 /// <param name="Destination">Absolute path in the container.</param>

@@ -25,7 +25,8 @@ internal sealed class MountStubs
     /// <summary>Removes what the run left empty, deepest first; each parent directory gets its times back.</summary>
     public void Remove()
     {
-        foreach (var (realParent, parent, name) in _missing)
+        // Deepest first: a directory made for several of them is empty only once the last is gone.
+        foreach (var (realParent, parent, name) in _missing.OrderByDescending(static stub => stub.Parent.Count(static c => c == '/') - (stub.Parent == "/" ? 1 : 0)))
         {
             // The run may have put a link in the parent's place: then this is not the directory that was looked at.
             if (RootedPath.Resolve(_root, parent, followLast: true) != realParent || !LinuxFile.TryLstat(realParent, out var before))

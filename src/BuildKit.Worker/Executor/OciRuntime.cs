@@ -63,14 +63,14 @@ public sealed class OciRuntime : IDisposable
     }
 
     /// <summary>Starts <c>run</c> for a bundle; the process ends with the container's first process.</summary>
-    public Task<Process> StartRunAsync(string bundle, string id, bool keep, bool withStdin) =>
-        _spawner.StartAsync(Command(dieWithDaemon: true, withStdin, keep && KeepsContainers
+    internal Task<Process> StartRunAsync(string bundle, string id, bool keep, RuntimeStreams streams) =>
+        _spawner.StartAsync(Command(dieWithDaemon: true, streams, keep && KeepsContainers
             ? ["run", "--bundle", bundle, "--keep", id]
             : ["run", "--bundle", bundle, id]));
 
     /// <summary>Starts <c>exec</c> of a process description in a running container.</summary>
-    public Task<Process> StartExecAsync(string processFile, string pidFile, string id, bool withStdin) =>
-        _spawner.StartAsync(Command(dieWithDaemon: true, withStdin, ["exec", "--process", processFile, "--pid-file", pidFile, id]));
+    internal Task<Process> StartExecAsync(string processFile, string pidFile, string id, RuntimeStreams streams) =>
+        _spawner.StartAsync(Command(dieWithDaemon: true, streams, ["exec", "--process", processFile, "--pid-file", pidFile, id]));
 
     /// <summary>Sends a signal to the container's first process; a container that is gone is no error.</summary>
     public async Task KillAsync(string id, int signal, CancellationToken cancellationToken) =>
@@ -96,7 +96,7 @@ public sealed class OciRuntime : IDisposable
 
     private async Task<(int Code, string Output)> RunAsync(string[] arguments, CancellationToken cancellationToken)
     {
-        using var process = await _spawner.StartAsync(Command(dieWithDaemon: false, withStdin: false, arguments));
+        using var process = await _spawner.StartAsync(Command(dieWithDaemon: false, default, arguments));
         var errors = process.StandardError.ReadToEndAsync(cancellationToken);
         var output = await process.StandardOutput.ReadToEndAsync(cancellationToken);
         await errors;
@@ -104,18 +104,21 @@ public sealed class OciRuntime : IDisposable
         return (process.ExitCode, output);
     }
 
-    private ProcessStartInfo Command(bool dieWithDaemon, bool withStdin, string[] arguments)
+    private ProcessStartInfo Command(bool dieWithDaemon, RuntimeStreams streams, string[] arguments)
     {
-        var start = new ProcessStartInfo(dieWithDaemon ? "setpriv" : Path)
+        string[] command = [Path, "--root", _stateDirectory, "--log", _logPath, "--log-format", "json", .. arguments];
+        if (dieWithDaemon)
+            command = ["setpriv", "--pdeathsig", "KILL", "--", .. command];
+        // A started process can be given pipes only; a shell puts the terminal in their place and becomes the command.
+        if (streams.Terminal is { } terminal)
+            command = ["sh", "-c", "exec \"$@\" <\"$0\" >\"$0\" 2>&1", terminal, .. command];
+        var start = new ProcessStartInfo(command[0], command[1..])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
-            RedirectStandardInput = withStdin,
+            RedirectStandardInput = streams.HasInput || streams.Terminal is not null,
             UseShellExecute = false,
         };
-        string[] prefix = dieWithDaemon ? ["--pdeathsig", "KILL", "--", Path] : [];
-        foreach (var argument in (string[])[.. prefix, "--root", _stateDirectory, "--log", _logPath, "--log-format", "json", .. arguments])
-            start.ArgumentList.Add(argument);
         start.Environment.Remove("NOTIFY_SOCKET");
         return start;
     }

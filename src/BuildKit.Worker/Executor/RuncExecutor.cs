@@ -1,4 +1,4 @@
-using System.Diagnostics;
+using System.Collections.Concurrent;
 using BuildKit.Linux;
 using BuildKit.Storage.Refs;
 using BuildKit.Storage.Snapshots;
@@ -47,6 +47,8 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
     /// <summary>Host name of containers whose step gives none.</summary>
     public const string DefaultHostname = "buildkitsandbox";
 
+    /// <summary>Containers between the start and the end of their first process; the task completes with it.</summary>
+    private readonly ConcurrentDictionary<string, Task> _running = new(StringComparer.Ordinal);
     private readonly SharedHostFiles _hostFiles = new(options.Directory, options.Dns);
 
     /// <summary>
@@ -95,12 +97,12 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
         await File.WriteAllBytesAsync(Path.Combine(bundle.Path, "config.json"), spec.ToJson(), cancellationToken);
 
         var keep = options.Host.CgroupNamespaces && runtime.KeepsContainers;
+        var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        _running[request.Id] = ended.Task;
         try
         {
-            await RunProcessAsync(
-                request.Id, request.Process, request.Started,
-                () => runtime.StartRunAsync(bundle.Path, request.Id, keep, request.Process.Stdin is not null),
-                cancellationToken);
+            await new ProcessRun(runtime, request.Id, pidFile: null, request.Process, logger).RunAsync(
+                streams => runtime.StartRunAsync(bundle.Path, request.Id, keep, streams), request.Started, cancellationToken);
         }
         catch (ExitException exception) when (keep && exception.Code != ExitException.NoCode && CgroupMemory.WasKilled(spec.CgroupsPath))
         {
@@ -108,6 +110,8 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
         }
         finally
         {
+            _running.TryRemove(request.Id, out _);
+            ended.SetResult();
             if (keep)
                 await runtime.DeleteAsync(request.Id, CancellationToken.None);
             await stepMounts.DisposeAsync();
@@ -116,7 +120,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
     }
 
     /// <inheritdoc/>
-    public async Task ExecAsync(string containerId, ContainerProcess process, CancellationToken cancellationToken)
+    public async Task ExecAsync(string containerId, ContainerProcess process, Action? started, CancellationToken cancellationToken)
     {
         var directory = Directory.CreateTempSubdirectory("buildkit-exec");
         try
@@ -124,16 +128,14 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
             var processFile = Path.Combine(directory.FullName, "process.json");
             var pidFile = Path.Combine(directory.FullName, "pidfile");
             var bundle = Path.Combine(options.Directory, containerId);
-            if (!File.Exists(Path.Combine(bundle, "config.json")))
+            if (!_running.TryGetValue(containerId, out var ended))
                 throw new InvalidOperationException($"container {containerId} not found");
-            await RunningContainer.WaitUntilRunningAsync(runtime, containerId, cancellationToken);
+            await RunningContainer.WaitUntilRunningAsync(runtime, containerId, ended, cancellationToken);
             var user = process.User.Length == 0 ? null : UserLookup.Find(Path.Combine(bundle, "rootfs"), process.User);
             await File.WriteAllBytesAsync(
                 processFile, RunningContainer.ProcessJson(Path.Combine(bundle, "config.json"), process, user), cancellationToken);
-            await RunProcessAsync(
-                containerId, process, started: null,
-                () => runtime.StartExecAsync(processFile, pidFile, containerId, process.Stdin is not null),
-                cancellationToken, pidFile);
+            await new ProcessRun(runtime, containerId, pidFile, process, logger).RunAsync(
+                streams => runtime.StartExecAsync(processFile, pidFile, containerId, streams), started, cancellationToken);
         }
         finally
         {
@@ -223,97 +225,6 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
                 else if (!found.IsDirectory)
                     break; // the runtime tells what is wrong
             }
-        }
-    }
-
-    private async Task RunProcessAsync(
-        string id, ContainerProcess process, Action? started, Func<Task<Process>> start, CancellationToken cancellationToken, string? pidFile = null)
-    {
-        cancellationToken.ThrowIfCancellationRequested();
-        Process running;
-        try
-        {
-            running = await start();
-        }
-        catch (System.ComponentModel.Win32Exception exception)
-        {
-            throw new ExitException(ExitException.NoCode, exception);
-        }
-        using (running)
-        {
-            started?.Invoke();
-            var output = OutputPump.Start(running.StandardOutput.BaseStream, process.Stdout);
-            var errors = OutputPump.Start(running.StandardError.BaseStream, process.Stderr);
-            using var ended = new CancellationTokenSource();
-            var input = process.Stdin is null ? Task.CompletedTask : CopyInputAsync(process.Stdin, running.StandardInput.BaseStream, ended.Token);
-            var signals = process.Signals is null ? Task.CompletedTask : ForwardSignalsAsync(running, process.Signals, ended.Token);
-            var killer = KillWhenCancelledAsync(id, running, pidFile, cancellationToken, ended.Token);
-            await running.WaitForExitAsync(CancellationToken.None);
-            // A background process without a process sandbox may hold the pipes open for ever.
-            await Task.WhenAll(output, errors).WaitAsync(TimeSpan.FromSeconds(10), CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            await ended.CancelAsync();
-            await killer;
-            await input;
-            await signals;
-            CheckExit(running.ExitCode, process, cancellationToken);
-        }
-    }
-
-    private static void CheckExit(int code, ContainerProcess process, CancellationToken cancellationToken)
-    {
-        if (cancellationToken.IsCancellationRequested)
-            throw new OperationCanceledException($"exit code: {code}: context canceled", cancellationToken);
-        var valid = process.ValidExitCodes.Count > 0 ? process.ValidExitCodes.Contains(code) : code == 0;
-        if (!valid)
-            throw new ExitException(code);
-    }
-
-    /// <summary>The runtime may not know the container yet, or already not any more: repeat until its process ends.</summary>
-    private async Task KillWhenCancelledAsync(string id, Process running, string? pidFile, CancellationToken cancelled, CancellationToken ended)
-    {
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancelled, ended);
-        await Task.Delay(Timeout.Infinite, either.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        while (!ended.IsCancellationRequested && !running.HasExited)
-        {
-            using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(7));
-            try
-            {
-                if (pidFile is null)
-                    await runtime.KillAsync(id, 9, limit.Token);
-                else if (File.Exists(pidFile) && int.TryParse(await File.ReadAllTextAsync(pidFile, limit.Token), out var pid))
-                    LinuxProcess.Kill(pid, 9);
-            }
-            catch (OperationCanceledException)
-            {
-                logger.LogWarning("the runtime did not answer a kill of container {Id} within 7 s; trying again", id);
-            }
-            await Task.Delay(50, ended).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-    }
-
-    private static async Task ForwardSignalsAsync(Process running, IAsyncEnumerable<int> signals, CancellationToken ended)
-    {
-        try
-        {
-            await foreach (var signal in signals.WithCancellation(ended))
-                LinuxProcess.Kill(running.Id, signal);
-        }
-        catch (OperationCanceledException) when (ended.IsCancellationRequested)
-        {
-            // The process has ended; nobody is left to signal.
-        }
-    }
-
-    private static async Task CopyInputAsync(Stream from, Stream to, CancellationToken ended)
-    {
-        try
-        {
-            await using (to)
-                await from.CopyToAsync(to, ended);
-        }
-        catch (Exception exception) when (exception is OperationCanceledException or IOException)
-        {
-            // A process need not read its input to the end.
         }
     }
 }

@@ -7,16 +7,23 @@ internal static class RunningContainer
 {
     private static readonly TimeSpan PollInterval = TimeSpan.FromMilliseconds(100);
 
-    /// <summary>Waits until the runtime says the container runs.</summary>
-    public static async Task WaitUntilRunningAsync(OciRuntime runtime, string id, CancellationToken cancellationToken)
+    /// <summary>Waits until the runtime says the container runs; the id of its first process.</summary>
+    /// <param name="runtime">The runtime.</param>
+    /// <param name="id">The container.</param>
+    /// <param name="ended">Completes when the container's first process has ended: it will not run any more.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <exception cref="InvalidOperationException">It has stopped.</exception>
+    public static async Task<int> WaitUntilRunningAsync(OciRuntime runtime, string id, Task ended, CancellationToken cancellationToken)
     {
         while (true)
         {
-            var state = await runtime.StateAsync(id, cancellationToken);
-            switch (state is null ? null : Status(state))
+            if (ended.IsCompleted)
+                throw new InvalidOperationException($"container {id} has stopped");
+            var (status, pid) = await runtime.StateAsync(id, cancellationToken) is { } state ? Read(state) : ("", 0);
+            switch (status)
             {
                 case "running":
-                    return;
+                    return pid;
                 case "stopped":
                     throw new InvalidOperationException($"container {id} has stopped");
             }
@@ -77,9 +84,11 @@ internal static class RunningContainer
         json.WriteEndObject();
     }
 
-    private static string Status(string state)
+    private static (string Status, int Pid) Read(string state)
     {
         using var document = JsonDocument.Parse(state);
-        return document.RootElement.TryGetProperty("status", out var status) ? status.GetString() ?? "" : "";
+        return (
+            document.RootElement.TryGetProperty("status", out var status) ? status.GetString() ?? "" : "",
+            document.RootElement.TryGetProperty("pid", out var pid) ? pid.GetInt32() : 0);
     }
 }

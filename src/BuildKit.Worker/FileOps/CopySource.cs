@@ -39,12 +39,12 @@ internal sealed class CopySource(string destRoot, string srcRoot, FileActionCopy
             if (sources.Count == 0 && !action.AllowEmptyWildcard)
                 throw new IOException($"{action.Src} not found");
         }
-        var copier = new TreeCopier(source, dest, action, owner);
         foreach (var path in sources)
         {
             if (action.AttemptUnpackDockerCompatibility && await UnpackAsync(source, dest, path, destPath, cancellationToken).ConfigureAwait(false))
                 continue;
-            CopyOne(source, dest, copier, path, destPath, cancellationToken);
+            // Hard links are kept within one source: two matches of a pattern that are links of each other become two files.
+            CopyOne(source, dest, new TreeCopier(source, dest, action, owner), path, destPath, cancellationToken);
         }
     }
 
@@ -82,7 +82,16 @@ internal sealed class CopySource(string destRoot, string srcRoot, FileActionCopy
         var directory = dest.Resolve(GoPath.Clean(destPath));
         dest.MakeDirectories(directory, NewDirectory, owner, _time);
         await using var archive = await ArchiveReader.OpenAsync(file, cancellationToken).ConfigureAwait(false);
-        await LayerApply.UnpackAsync(archive, dest.Full(directory), cancellationToken).ConfigureAwait(false);
+        var root = dest.Full(directory);
+        try
+        {
+            await LayerApply.UnpackAsync(archive, root, cancellationToken).ConfigureAwait(false);
+        }
+        catch (IOException failure) when (failure.Message.Contains(root, StringComparison.Ordinal))
+        {
+            // Where the tree is mounted is the daemon's affair.
+            throw new IOException(failure.Message.Replace(root, "", StringComparison.Ordinal), failure);
+        }
         return true;
     }
 }

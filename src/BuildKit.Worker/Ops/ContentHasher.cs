@@ -11,20 +11,12 @@ public sealed class ContentHasher(ContentChecksum checksums, string workerId) : 
     /// <inheritdoc/>
     public async Task<Digest> ComputeAsync(IImmutableRef? reference, IReadOnlyList<ContentSelector> selectors, CancellationToken cancellationToken)
     {
-        IReadOnlyList<ContentSelector> wanted = selectors.Count > 0 ? selectors : [new ContentSelector("", FollowLinks: false)];
         var digests = new List<string>();
-        foreach (var selector in wanted)
+        foreach (var (path, options) in Questions(selectors))
         {
             try
             {
-                var digest = await checksums.ComputeAsync(
-                    reference, "/" + selector.Path.TrimStart('/'),
-                    new ChecksumOptions(selector.FollowLinks, selector.Wildcard)
-                    {
-                        IncludePatterns = selector.IncludePatterns,
-                        ExcludePatterns = selector.ExcludePatterns,
-                    },
-                    cancellationToken);
+                var digest = await checksums.ComputeAsync(reference, path, options, cancellationToken);
                 digests.Add(digest.ToString());
             }
             catch (ContentNotFoundException exception)
@@ -37,5 +29,26 @@ public sealed class ContentHasher(ContentChecksum checksums, string workerId) : 
             }
         }
         return Digest.Sha256(string.Join('\0', digests));
+    }
+
+    /// <inheritdoc/>
+    public async Task<ContentListing> ListAsync(IImmutableRef? reference, IReadOnlyList<ContentSelector> selectors, CancellationToken cancellationToken)
+    {
+        var list = new ContentListing();
+        if (reference is null)
+            return list;
+        foreach (var (path, options) in Questions(selectors))
+            await checksums.ListAsync(reference, path, options, list, cancellationToken);
+        return list;
+    }
+
+    private static IEnumerable<(string Path, ChecksumOptions Options)> Questions(IReadOnlyList<ContentSelector> selectors)
+    {
+        IReadOnlyList<ContentSelector> wanted = selectors.Count > 0 ? selectors : [new ContentSelector("", FollowLinks: false)];
+        return wanted.Select(selector => ("/" + selector.Path.TrimStart('/'), new ChecksumOptions(selector.FollowLinks, selector.Wildcard)
+        {
+            IncludePatterns = selector.IncludePatterns,
+            ExcludePatterns = selector.ExcludePatterns,
+        }));
     }
 }

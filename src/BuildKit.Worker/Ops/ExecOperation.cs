@@ -32,7 +32,7 @@ public sealed class ExecOperation(
         var refs = inputs.Select(WorkerResult.RefOf).ToList();
         var stdout = new StepLog(1, environment.LogLimits, environment.Time, Write);
         var stderr = new StepLog(2, environment.LogLimits, environment.Time, Write);
-        await using var mounts = await ExecMounts.PrepareAsync(environment, context, op.Mounts, refs, op.Meta.Cwd, step, cancellationToken);
+        await using var mounts = await ExecMounts.PrepareAsync(environment, context.SessionIds, op.Mounts, refs, op.Meta.Cwd, step, cancellationToken);
         try
         {
             var request = await RequestAsync(context, mounts, stdout.Write, stderr.Write, cancellationToken);
@@ -42,7 +42,20 @@ public sealed class ExecOperation(
         {
             stdout.FlushHeldBack();
             stderr.FlushHeldBack();
-            throw new ProcessException(step, exception);
+            IReadOnlyList<IImmutableRef?> left;
+            try
+            {
+                left = await mounts.TakeFailedAsync(op.Mounts, refs, CancellationToken.None);
+            }
+            catch (Exception failure)
+            {
+                throw new ProcessException(step, new IOException($"error committing what the failed step left: {failure.Message}: {exception.Message}", exception));
+            }
+            throw new ProcessException(step, exception)
+            {
+                Inputs = [.. op.Mounts.Select(mount => mount.Input < 0 ? null : inputs[(int)mount.Input]?.Clone())],
+                Mounts = [.. left.Select(reference => WorkerResult.From(workerId, reference))],
+            };
         }
         var outputs = await mounts.TakeOutputsAsync(cancellationToken);
         return [.. outputs.Select(output => (IResult?)WorkerResult.From(workerId, output))];
@@ -64,7 +77,7 @@ public sealed class ExecOperation(
         }
         return new ContainerRequest
         {
-            Id = NewContainerId(),
+            Id = RandomContainerId.New(),
             Root = mounts.Root,
             ReadOnlyRoot = mounts.ReadOnlyRoot,
             Mounts = containerMounts,
@@ -106,20 +119,7 @@ public sealed class ExecOperation(
         }
         if (!StepEnvironment.Sets(entries, "PATH"))
             entries.Add(StepEnvironment.DefaultPath);
-        foreach (var secret in op.Secretenv)
-        {
-            if (secret.ID.Length == 0)
-                throw new InvalidOperationException("secret ID missing from env options");
-            try
-            {
-                var value = await environment.Sessions.GetSecretAsync(context.SessionIds, secret.ID, cancellationToken);
-                entries.Add(secret.Name + "=" + System.Text.Encoding.UTF8.GetString(value));
-            }
-            catch (SecretNotFoundException) when (secret.Optional)
-            {
-                entries.Add(secret.Name + "=");
-            }
-        }
+        await SecretEnvironment.AddAsync(entries, op.Secretenv, environment.Sessions, context.SessionIds, cancellationToken);
         return entries;
     }
 
@@ -130,15 +130,18 @@ public sealed class ExecOperation(
         entries.Add(name + "=" + value);
         entries.Add(name.ToLowerInvariant() + "=" + value);
     }
-
-    private static string NewContainerId() =>
-        System.Security.Cryptography.RandomNumberGenerator.GetString("0123456789abcdefghijklmnopqrstuvwxyz", 25);
 }
 
-/// <summary>A step's process failed; says which, in the reference's words.</summary>
+/// <summary>A step's process failed; says which, in the reference's words, and keeps what it worked on.</summary>
 public sealed class ProcessException(string step, Exception cause)
-    : Exception($"process {GoQuote.Quote(step)} did not complete successfully: {cause.Message}", cause)
+    : Exception($"process {GoQuote.Quote(step)} did not complete successfully: {cause.Message}", cause), IResultHolder
 {
-    /// <summary>The exit code; null when the process was never started.</summary>
-    public int? ExitCode => (InnerException as ExitException)?.Code;
+    /// <summary>What was mounted, by the position of the mount; null for nothing.</summary>
+    public IReadOnlyList<IResult?> Inputs { get; init; } = [];
+
+    /// <summary>What the mounts held in the end, by position.</summary>
+    public IReadOnlyList<IResult?> Mounts { get; init; } = [];
+
+    /// <inheritdoc/>
+    public IEnumerable<IResult> HeldResults => Inputs.Concat(Mounts).OfType<IResult>();
 }

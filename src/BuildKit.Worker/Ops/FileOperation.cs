@@ -153,7 +153,14 @@ public sealed class FileOperation(
                 if (!roots.ContainsKey(owner))
                     roots.Add(owner, await mounts.PathOfAsync(await SourceAsync(owner, cancellationToken), readOnly: true, cancellationToken));
             }
-            await ApplyAsync(action, root, input => roots[input], cancellationToken);
+            try
+            {
+                await ApplyAsync(action, root, input => roots[input], cancellationToken);
+            }
+            catch (Exception exception) when (exception is not OperationCanceledException)
+            {
+                throw new FileActionException(index, exception);
+            }
             _running.Remove(index);
             return mutable;
         }
@@ -203,4 +210,11 @@ public sealed class FileOperation(
             }
         }
     }
+}
+
+/// <summary>An action of a file operation failed; the message is the cause's.</summary>
+public sealed class FileActionException(int index, Exception cause) : Exception(cause.Message, cause)
+{
+    /// <summary>Position of the action in the operation.</summary>
+    public int Index { get; } = index;
 }

@@ -10,7 +10,8 @@ namespace BuildKit.Worker.Ops;
 
 /// <summary>Makes operations of LLB vertices.</summary>
 public sealed class OperationFactory(
-    ExecEnvironment exec, IReadOnlyList<ISource> sources, IContentHasher hasher, string workerId, WorkerSlots slots, string temporaryDirectory) : IOperationResolver
+    ExecEnvironment exec, IReadOnlyList<ISource> sources, IContentHasher hasher, string workerId, WorkerSlots slots, string temporaryDirectory,
+    NestedSolve nested) : IOperationResolver
 {
     private readonly Dictionary<string, ISource> _sources = sources
         .SelectMany(source => source.Schemes.Select(scheme => (scheme, source)))
@@ -41,7 +42,7 @@ public sealed class OperationFactory(
                     GraphDigest.Diff(op.Diff).Digest, inputCount, llb.Name,
                     (inputs, options, token) => DiffAsync(refs, op.Diff, inputs, options, token), workerId);
             case Op.OpOneofCase.Build:
-                throw new NotSupportedException("build operations (a build definition made by another step) are not part of this version yet");
+                return new BuildOperation(op.Build, inputCount, subBuilder, nested, temporaryDirectory);
             default:
                 throw new InvalidOperationException($"no support for operation {op.OpCase}");
         }

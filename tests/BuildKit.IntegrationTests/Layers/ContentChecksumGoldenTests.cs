@@ -50,6 +50,27 @@ public sealed class ContentChecksumGoldenTests
         }
     }
 
+    [RequiresFact("root")]
+    public async Task Trees_that_are_kept_do_not_pile_up_in_memory_and_are_not_read_again()
+    {
+        const int Limit = 500, Files = 100;
+        using var temp = new TempDirectory();
+        var root = temp.Sub("t");
+        for (var i = 0; i < Files; i++)
+            await File.WriteAllTextAsync($"{root}/{i}", "x");
+        var checksum = new ContentChecksum(mostIdleNodes: Limit);
+        var refs = Enumerable.Range(0, 30).Select(i => new Ref(root, new Metadata(), $"r{i}")).ToList();
+        foreach (var reference in refs)
+        {
+            await checksum.ComputeAsync(reference, "/", new ChecksumOptions(), CancellationToken.None);
+            Assert.InRange(checksum.NodesInMemory, 1, Limit);
+        }
+        Assert.Equal((refs.Count * Files, refs.Count), (checksum.Work.Files, checksum.Work.Directories));
+        foreach (var reference in refs)
+            await checksum.ComputeAsync(reference, "/", new ChecksumOptions(), CancellationToken.None);
+        Assert.Equal((refs.Count * Files, refs.Count), (checksum.Work.Files, checksum.Work.Directories));
+    }
+
     private static JsonElement Set() => Golden.Json("cachekeys", "contenthash.json");
 
     private static async Task AssertQuery(JsonElement vector, ContentChecksum checksum, Ref reference)
@@ -109,9 +130,9 @@ public sealed class ContentChecksumGoldenTests
         }
     }
 
-    private sealed class Ref(string? root, Metadata metadata) : IImmutableRef, IMountable
+    private sealed class Ref(string? root, Metadata metadata, string id = "r") : IImmutableRef, IMountable
     {
-        public string Id => "r";
+        public string Id => id;
 
         public IRefMetadata Metadata => metadata;
 

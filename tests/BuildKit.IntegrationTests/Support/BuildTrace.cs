@@ -69,7 +69,8 @@ public sealed partial class BuildTrace
         {
             var step = Of(Text(vertex, "digest"), Text(vertex, "name"));
             step.IsStarted |= vertex.TryGetProperty("started", out _);
-            step.IsCached |= vertex.TryGetProperty("cached", out var cached) && cached.GetBoolean();
+            // A step whose result could not be loaded is executed after all: what was said last counts.
+            step.IsCached = vertex.TryGetProperty("cached", out var cached) && cached.GetBoolean();
             if (Text(vertex, "error") is { Length: > 0 } error)
                 step.Error = error;
         }

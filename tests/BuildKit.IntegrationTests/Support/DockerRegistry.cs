@@ -4,6 +4,7 @@ using System.Net.Sockets;
 using System.Security.Cryptography;
 using System.Security.Cryptography.X509Certificates;
 using System.Text;
+using BuildKit.Oci;
 using Microsoft.AspNetCore.Builder;
 using Microsoft.AspNetCore.Hosting;
 using Microsoft.AspNetCore.Http;
@@ -55,6 +56,19 @@ public sealed class DockerRegistry : IAsyncDisposable
     {
         var hex = digest["sha256:".Length..];
         return Path.Combine(StoragePath, "docker", "registry", "v2", "blobs", "sha256", hex[..2], hex, "data");
+    }
+
+    /// <summary>The manifest behind a reference of this (open) registry, as it is served.</summary>
+    public async Task<byte[]> GetManifestAsync(string reference)
+    {
+        var name = reference[(Host.Length + 1)..];
+        var colon = name.LastIndexOf(':');
+        using var client = new HttpClient();
+        using var request = new HttpRequestMessage(HttpMethod.Get, $"http://{Host}/v2/{name[..colon]}/manifests/{name[(colon + 1)..]}");
+        foreach (var type in new[] { MediaTypes.OciIndex, MediaTypes.OciManifest, MediaTypes.DockerManifestList, MediaTypes.DockerManifest })
+            request.Headers.TryAddWithoutValidation("Accept", type);
+        using var answer = await client.SendAsync(request);
+        return await answer.EnsureSuccessStatusCode().Content.ReadAsByteArrayAsync();
     }
 
     /// <summary>Starts a registry and waits until it answers.</summary>

@@ -46,6 +46,7 @@ public sealed class ConfigFileTests
             [frontend."gateway.v0"]
               enabled = false
               allowedRepositories = [ "docker/dockerfile" ]
+              substituteDockerfile = false
             [registry."docker.io"]
               mirrors = [ "mirror.example:5000", "other.example" ]
               http = true
@@ -115,6 +116,8 @@ public sealed class ConfigFileTests
         Assert.False(config.DockerfileFrontend);
         Assert.False(config.GatewayFrontend);
         Assert.Equal(["docker/dockerfile"], config.GatewayAllowedRepositories);
+        Assert.False(config.SubstituteDockerfile);
+        Assert.Equal(["docker.io/docker/dockerfile"], BuildKit.Daemon.Solving.GatewaySettings.Of(config).AllowedRepositories);
         var registry = Assert.Single(config.Registries);
         Assert.Equal("docker.io", registry.Key);
         Assert.Equal(["mirror.example:5000", "other.example"], registry.Value.Mirrors);

@@ -133,6 +133,14 @@ public sealed class DaemonFlagsTests : IDisposable
     public void Flags_of_the_other_worker_are_accepted(string flag) => Assert.NotNull(Load("", flag));
 
     [Fact]
+    public void Images_of_the_Dockerfile_frontend_are_substituted_unless_a_flag_or_the_file_says_no()
+    {
+        Assert.True(Load("").SubstituteDockerfile);
+        Assert.False(Load("", "--substitute-dockerfile=false").SubstituteDockerfile);
+        Assert.True(Load("[frontend.\"gateway.v0\"]\nsubstituteDockerfile = false\n", "--substitute-dockerfile").SubstituteDockerfile);
+    }
+
+    [Fact]
     public void Names_of_flags_are_unique()
     {
         var names = DaemonFlags.All.SelectMany(static flag => flag.Names).ToList();

@@ -64,6 +64,37 @@ public sealed class LoadProperties
         return Load(definition).Result.Vertex.Digest == Load(shuffled).Result.Vertex.Digest;
     }));
 
+    [Fact]
+    public void A_chain_of_a_hundred_thousand_operations_is_loaded()
+    {
+        var definition = new Definition();
+        var last = Add(new Op { Source = new SourceOp { Identifier = "local://x" }, Constraints = new WorkerConstraints() });
+        for (var i = 0; i < 100_000; i++)
+        {
+            var file = new FileOp { Actions = { new BuildKit.Protocol.Pb.FileAction { SecondaryInput = -1, Rm = new FileActionRm { Path = $"/{i}" } } } };
+            last = Add(new Op { Inputs = { new Input { Digest = last } }, File = file, Constraints = new WorkerConstraints() });
+        }
+        Add(new Op { Inputs = { new Input { Digest = last } } });
+        Assert.Equal(100_001, Load(definition).Vertices.Count);
+
+        string Add(Op op)
+        {
+            var bytes = CanonicalOp.Encode(op);
+            definition.Def.Add(ByteString.CopyFrom(bytes));
+            return Digest.Sha256(bytes).ToString();
+        }
+    }
+
+    [Fact]
+    public void Forty_levels_of_merges_of_the_level_below_are_loaded_once()
+    {
+        // 2^40 paths lead from the result to the source.
+        var state = State.Scratch.File(Files.Mkdir("/d", 0x1ED));
+        for (var i = 0; i < 40; i++)
+            state = State.Merge([state, state]);
+        Assert.Equal(41, Load(state.MarshalAsync().GetAwaiter().GetResult()).Vertices.Count);
+    }
+
     private static LlbGraph Load(Definition definition) =>
         LlbGraph.Load(definition, options: new LlbLoadOptions { AllowNetworkHost = true, AllowSecurityInsecure = true });
 
@@ -72,7 +103,7 @@ public sealed class LoadProperties
         try
         {
             var graph = Load(definition);
-            return graph.Vertices.All(vertex => vertex.Digest == CanonicalOp.Digest(WithSentPlatform(vertex, definition)));
+            return graph.Vertices.All(vertex => vertex.Digest == CanonicalOp.Digest(AsSent(vertex, definition)));
         }
         catch (LlbException e)
         {
@@ -80,11 +111,17 @@ public sealed class LoadProperties
         }
     }
 
-    /// <summary>A vertex' operation with the platform the client sent, which is what its digest covers.</summary>
-    private static Op WithSentPlatform(LlbVertex vertex, Definition definition)
+    /// <summary>A vertex' operation with the platform and the optional devices the client sent, which is what its digest covers.</summary>
+    private static Op AsSent(LlbVertex vertex, Definition definition)
     {
         var op = vertex.Op.Clone();
-        op.Platform = definition.Def.Where(bytes => Digest.Sha256(bytes.Span) == vertex.SentDigest).Select(bytes => Op.Parser.ParseFrom(bytes)).First().Platform;
+        var sent = definition.Def.Where(bytes => Digest.Sha256(bytes.Span) == vertex.SentDigest).Select(bytes => Op.Parser.ParseFrom(bytes)).First();
+        op.Platform = sent.Platform;
+        if (op.Exec is { } exec)
+        {
+            exec.CdiDevices.Clear();
+            exec.CdiDevices.AddRange(sent.Exec.CdiDevices);
+        }
         return op;
     }
 }

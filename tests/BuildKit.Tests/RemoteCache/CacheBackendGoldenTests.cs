@@ -338,6 +338,8 @@ public sealed class CacheBackendGoldenTests
 
         public bool Exists(string id) => throw new NotSupportedException();
 
+        public bool HasLostLayers(string id) => false;
+
         public Task<IReadOnlyList<UsageRecord>> DiskUsageAsync(IReadOnlyList<string> filters, CancellationToken cancellationToken) => throw new NotSupportedException();
 
         public Task PruneAsync(IReadOnlyList<PruneOptions> policies, Action<UsageRecord> onPruned, CancellationToken cancellationToken) => throw new NotSupportedException();

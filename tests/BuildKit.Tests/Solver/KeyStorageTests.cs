@@ -75,6 +75,66 @@ public sealed class KeyStorageTests : IDisposable
     }
 
     [Fact]
+    public void Builds_that_are_answered_from_cache_leave_nothing_behind()
+    {
+        using var file = SqliteKeyStorage.Open(Path.Combine(_folder, "cache.db"));
+        var storage = new SessionKeyStorage(file, mostKeys: 8);
+        var link = new CacheLink(1, 0, Hash("copy"), Hash("selector"));
+        storage.AddResult("copied", new CacheResultInfo("result", DateTimeOffset.UnixEpoch));
+        storage.AddLink("content", link with { Selector = default }, "copied");
+        file.Flush();
+        var before = file.Count();
+        for (var build = 0; build < 100; build++)
+        {
+            // Each build has a session of its own, whose key is linked to what its content was found to be.
+            var session = $"random:{Hash("session" + build).Hex}";
+            storage.AddLink(session, link, "copied");
+            storage.AddResult(session, new CacheResultInfo("context", DateTimeOffset.UnixEpoch));
+            Assert.Equal(["copied"], storage.GetLinks(session, link));
+            Assert.True(storage.HasLink(session, link, "copied") && storage.Exists(session));
+            Assert.Contains(storage.GetBacklinks("copied"), b => b.Source == session);
+        }
+        file.Flush();
+        Assert.Equal(before, file.Count());
+        Assert.Equal(8, storage.SessionKeyCount);
+        Assert.Equal(9, storage.GetBacklinks("copied").Count);
+
+        storage.Release("context");
+        Assert.Equal(8, storage.SessionKeyCount); // the links are still good
+        storage.Release("result");
+        Assert.Equal((0, 0, 0), file.Count());
+        Assert.Empty(storage.GetLinks($"random:{Hash("session99").Hex}", link));
+    }
+
+    [Fact]
+    public void A_link_stored_while_its_target_is_released_is_dropped_later()
+    {
+        using var storage = SqliteKeyStorage.Open(Path.Combine(_folder, "cache.db"));
+        var link = new CacheLink(0, 0, Hash("op"), default);
+        storage.AddLink("kept", link, "top");
+        storage.AddResult("top", new CacheResultInfo("r", DateTimeOffset.UnixEpoch));
+        storage.AddLink("a", link, "released");
+        storage.Flush();
+        storage.DropUnused();
+        Assert.Equal((2, 1, 1), storage.Count());
+        Assert.False(storage.Exists("a") || storage.Exists("released"));
+    }
+
+    [Fact]
+    public void Session_keys_of_earlier_versions_are_removed_at_open()
+    {
+        var path = Path.Combine(_folder, "cache.db");
+        using (var earlier = SqliteKeyStorage.Open(path))
+        {
+            earlier.AddLink("random:1", new CacheLink(0, 0, Hash("op"), default), "top");
+            earlier.AddResult("random:1", new CacheResultInfo("context", DateTimeOffset.UnixEpoch));
+            earlier.AddResult("top", new CacheResultInfo("r", DateTimeOffset.UnixEpoch));
+        }
+        using var storage = SqliteKeyStorage.Open(path);
+        Assert.Equal((1, 0, 1), storage.Count());
+    }
+
+    [Fact]
     public void Many_links_are_stored_and_found()
     {
         using var storage = SqliteKeyStorage.Open(Path.Combine(_folder, "cache.db"));

@@ -9,7 +9,7 @@ namespace BuildKit.RemoteCache.Backends.Manifests;
 /// document is, is decided by its content.</summary>
 internal sealed class ManifestCacheImport(
     Func<CancellationToken, Task<Descriptor>> resolve, IBlobProvider provider, bool isSessionBound, string imageRef,
-    IReadOnlyDictionary<string, string> extraAnnotations) : ICacheImportBackend
+    IReadOnlyDictionary<string, string> extraAnnotations, Func<bool>? isBusy = null) : ICacheImportBackend
 {
     private const int Largest = ManifestDocument.LargestImportable;
 
@@ -18,6 +18,8 @@ internal sealed class ManifestCacheImport(
     public bool IsSessionBound => isSessionBound;
 
     public string ImageRef => imageRef;
+
+    public bool IsBusy => isBusy?.Invoke() ?? false;
 
     public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
     {

@@ -28,7 +28,7 @@ internal static class RegistryCache
         var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
             repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
-            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }));
+            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
     }
 
     /// <summary>What prunes the cache of a reference.</summary>

@@ -76,6 +76,21 @@ public sealed class TarReader(Stream source)
         return read;
     }
 
+    /// <summary>Passes over the hole of a sparse file at the current position; its length, 0 where there is content. A hole may be larger
+    /// than any disk: whoever writes the file need not write it.</summary>
+    public long SkipHole()
+    {
+        if (_sparse is null || _logicalLeft == 0)
+            return 0;
+        var (length, isData) = _sparse.RunAt(_sparsePosition);
+        if (isData)
+            return 0;
+        var hole = Math.Min(length, _logicalLeft);
+        _sparsePosition += hole;
+        _logicalLeft -= hole;
+        return hole;
+    }
+
     private void SetContent(byte type, long size)
     {
         if (size < 0)

@@ -50,6 +50,13 @@ internal sealed class ImageArchive
         return new ImageArchive(image.Blobs, contents.Manifests.Concat(contents.Blobs), index, dockerManifest);
     }
 
+    /// <summary>Makes sure every blob is here; opening one fetches it.</summary>
+    public async Task FetchAsync(CancellationToken cancellationToken)
+    {
+        foreach (var blob in _blobs.Values)
+            await (await _source.OpenAsync(blob, 0, cancellationToken)).DisposeAsync();
+    }
+
     /// <summary>Writes the tar: entries in the order of their names, no times, no owners.</summary>
     public async Task WriteAsync(Stream output, CancellationToken cancellationToken)
     {

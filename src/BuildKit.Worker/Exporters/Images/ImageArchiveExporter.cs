@@ -88,6 +88,9 @@ internal sealed class ImageArchiveExporter(ExporterServices services, int index,
     {
         var session = await TreeExport.ClientAsync(request, cancellationToken);
         var archive = await ImageArchive.DescribeAsync(image, references, withDockerManifest: isDocker, services.Content, cancellationToken);
+        // What is still lazy is fetched before the client is sent the first byte: where a layer cannot be had, the export can
+        // begin anew with another result.
+        await archive.FetchAsync(cancellationToken);
         await request.Context.Progress.StepAsync("sending tarball", async () =>
         {
             try

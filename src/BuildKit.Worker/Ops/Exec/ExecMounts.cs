@@ -16,6 +16,7 @@ public sealed class ExecMounts : IAsyncDisposable
     private readonly Dictionary<int, Output> _outputs = [];
     private readonly List<IAsyncDisposable> _owned = [];
     private readonly List<ContainerMount> _mounts = [];
+    private readonly Dictionary<int, IMutableRef> _children = [];
 
     private ExecMounts()
     {
@@ -32,7 +33,7 @@ public sealed class ExecMounts : IAsyncDisposable
 
     /// <summary>Prepares all mounts of a step.</summary>
     public static async Task<ExecMounts> PrepareAsync(
-        ExecEnvironment environment, IOperationContext context, IReadOnlyList<Mount> mounts, IReadOnlyList<IImmutableRef?> inputs,
+        ExecEnvironment environment, IEnumerable<string> sessionIds, IReadOnlyList<Mount> mounts, IReadOnlyList<IImmutableRef?> inputs,
         string cwd, string step, CancellationToken cancellationToken)
     {
         var prepared = new ExecMounts();
@@ -40,7 +41,7 @@ public sealed class ExecMounts : IAsyncDisposable
         {
             var caches = new Dictionary<string, ICacheMountHandle>(StringComparer.Ordinal);
             for (var i = 0; i < mounts.Count; i++)
-                await prepared.AddAsync(environment, context, mounts[i], i, inputs, cwd, step, caches, cancellationToken);
+                await prepared.AddAsync(environment, sessionIds, mounts[i], i, inputs, cwd, step, caches, cancellationToken);
             if (prepared.Root is null)
                 throw new InvalidOperationException("invalid exec op with no rootfs");
             return prepared;
@@ -68,6 +69,31 @@ public sealed class ExecMounts : IAsyncDisposable
         return results;
     }
 
+    /// <summary>
+    /// What a step that failed leaves, by the position of the mount: what it wrote, else what was mounted, else null.
+    /// Clients look at it. It belongs to the caller.
+    /// </summary>
+    /// <param name="mounts">The mounts as prepared.</param>
+    /// <param name="inputs">The inputs as prepared.</param>
+    /// <param name="cancellationToken">Ends the work.</param>
+    public async Task<IReadOnlyList<IImmutableRef?>> TakeFailedAsync(
+        IReadOnlyList<Mount> mounts, IReadOnlyList<IImmutableRef?> inputs, CancellationToken cancellationToken)
+    {
+        var left = new IImmutableRef?[mounts.Count];
+        for (var i = 0; i < left.Length; i++)
+        {
+            if (!_children.Remove(i, out var child))
+            {
+                left[i] = Input(mounts[i], inputs)?.Clone();
+                continue;
+            }
+            left[i] = await child.CommitAsync(cancellationToken);
+            _owned.Remove(child);
+        }
+        _outputs.Clear();
+        return left;
+    }
+
     /// <inheritdoc/>
     public async ValueTask DisposeAsync()
     {
@@ -81,7 +107,7 @@ public sealed class ExecMounts : IAsyncDisposable
     }
 
     private async Task AddAsync(
-        ExecEnvironment environment, IOperationContext context, Mount mount, int index, IReadOnlyList<IImmutableRef?> inputs, string cwd,
+        ExecEnvironment environment, IEnumerable<string> sessionIds, Mount mount, int index, IReadOnlyList<IImmutableRef?> inputs, string cwd,
         string step, Dictionary<string, ICacheMountHandle> caches, CancellationToken cancellationToken)
     {
         var input = Input(mount, inputs);
@@ -90,11 +116,11 @@ public sealed class ExecMounts : IAsyncDisposable
             throw new InvalidOperationException($"invalid mount type {mount.MountType.ToString().ToUpperInvariant()} for /");
         var source = mount.MountType switch
         {
-            MountType.Bind => await BindAsync(environment, mount, input, isRoot, step, cancellationToken),
+            MountType.Bind => await BindAsync(environment, mount, index, input, isRoot, step, cancellationToken),
             MountType.Cache => await CacheAsync(environment, mount, input, caches, step, cancellationToken),
             MountType.Tmpfs => new TmpfsMount(mount.TmpfsOpt?.Size ?? 0, mount.Readonly),
-            MountType.Secret => await SecretAsync(environment, context, mount, cancellationToken),
-            MountType.Ssh => await SshAsync(environment, context, mount, cancellationToken),
+            MountType.Secret => await SecretAsync(environment, sessionIds, mount, cancellationToken),
+            MountType.Ssh => await SshAsync(environment, sessionIds, mount, cancellationToken),
             _ => throw new InvalidOperationException($"mount type {(int)mount.MountType} not implemented"),
         };
         if (source is null)
@@ -116,7 +142,7 @@ public sealed class ExecMounts : IAsyncDisposable
     }
 
     private async Task<IMountable> BindAsync(
-        ExecEnvironment environment, Mount mount, IImmutableRef? input, bool isRoot, string step, CancellationToken cancellationToken)
+        ExecEnvironment environment, Mount mount, int index, IImmutableRef? input, bool isRoot, string step, CancellationToken cancellationToken)
     {
         var hasOutput = mount.Output >= 0;
         if (mount.Readonly && input is not null && !isRoot)
@@ -127,6 +153,7 @@ public sealed class ExecMounts : IAsyncDisposable
         }
         var description = hasOutput ? $"mount {mount.Dest} from exec {step}" : $"scratch mount {mount.Dest} from exec {step}";
         var child = await environment.Refs.NewAsync(input, new RefOptions { Description = description }, cancellationToken);
+        _children.Add(index, child);
         if (hasOutput)
             _outputs.Add((int)mount.Output, new Output(child, null));
         else
@@ -161,13 +188,13 @@ public sealed class ExecMounts : IAsyncDisposable
     }
 
     private static async Task<IMountable?> SecretAsync(
-        ExecEnvironment environment, IOperationContext context, Mount mount, CancellationToken cancellationToken)
+        ExecEnvironment environment, IEnumerable<string> sessionIds, Mount mount, CancellationToken cancellationToken)
     {
         var options = mount.SecretOpt ?? throw new InvalidOperationException("invalid secret mount options");
         var id = options.ID.Length > 0 ? options.ID : throw new InvalidOperationException("secret ID missing from mount options");
         try
         {
-            var secret = await environment.Sessions.GetSecretAsync(context.SessionIds, id, cancellationToken);
+            var secret = await environment.Sessions.GetSecretAsync(sessionIds, id, cancellationToken);
             return new SecretMount(secret, options.Uid, options.Gid, options.Mode, environment.TemporaryDirectory, environment.UserNamespace);
         }
         catch (SecretNotFoundException) when (options.Optional)
@@ -177,13 +204,13 @@ public sealed class ExecMounts : IAsyncDisposable
     }
 
     private static async Task<IMountable?> SshAsync(
-        ExecEnvironment environment, IOperationContext context, Mount mount, CancellationToken cancellationToken)
+        ExecEnvironment environment, IEnumerable<string> sessionIds, Mount mount, CancellationToken cancellationToken)
     {
         var options = mount.SSHOpt ?? throw new InvalidOperationException("invalid ssh mount options");
         try
         {
             return new SshMount(await environment.Sessions.ForwardSshAgentAsync(
-                context.SessionIds, options.ID.Length > 0 ? options.ID : "default", options.Uid, options.Gid, options.Mode, cancellationToken));
+                sessionIds, options.ID.Length > 0 ? options.ID : "default", options.Uid, options.Gid, options.Mode, cancellationToken));
         }
         catch (SshAgentNotFoundException) when (options.Optional)
         {

@@ -114,8 +114,8 @@ public sealed class GitRunner : IDisposable
         var errors = new Captured(CapturedSize);
         using var process = await _spawner.StartAsync(StartOf(await LocateAsync(), command, arguments));
         var pumps = Task.WhenAll(
-            OutputPump.Start(process.StandardOutput.BaseStream, chunk => Take(stdout, output, chunk)),
-            OutputPump.Start(process.StandardError.BaseStream, chunk => Take(stderr, errors, chunk)));
+            OutputPump.Start(process.StandardOutput.BaseStream.Read, chunk => Take(stdout, output, chunk)),
+            OutputPump.Start(process.StandardError.BaseStream.Read, chunk => Take(stderr, errors, chunk)));
         try
         {
             await process.WaitForExitAsync(cancellationToken);

@@ -1,9 +1,8 @@
 using BuildKit.Linux;
 using BuildKit.Linux.Patterns;
 using BuildKit.Storage.Refs;
-using BuildKit.Worker.Executor;
 
-namespace BuildKit.Daemon.Solving;
+namespace BuildKit.Worker.Results;
 
 /// <summary>A file or directory in a result, as the gateway reports it (Go mode bits).</summary>
 public sealed record RefFileInfo(string Path, FileStat Stat, string LinkTarget);
