@@ -67,7 +67,7 @@ internal sealed class LocalStores
             {
                 var layout = new OciLayout(directory);
                 if (_join is { } join)
-                    await layout.ChangeTagAsync(tag, async current => current is null ? descriptor : await join(layout, current, descriptor, export.Attributes, cancellationToken), cancellationToken);
+                    await layout.ChangeTagAsync(tag, async current => await join(layout, current, descriptor, export.Attributes, cancellationToken), cancellationToken);
                 else
                     await layout.AddToIndexAsync(descriptor, [], tag, cancellationToken);
             }

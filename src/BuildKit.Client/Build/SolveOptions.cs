@@ -25,12 +25,12 @@ public sealed record CacheRequest(string Type, IReadOnlyDictionary<string, strin
 
 /// <summary>Decides what a tag of a local cache directory points at after an export; called while the directory's index is locked.</summary>
 /// <param name="layout">The directory; it holds all blobs of both caches.</param>
-/// <param name="current">What the tag points at.</param>
+/// <param name="current">What the tag points at; null for nothing.</param>
 /// <param name="exported">What the build exported.</param>
 /// <param name="attributes">Attributes of the export.</param>
 /// <param name="cancellationToken">Ends it.</param>
 public delegate Task<Oci.Descriptor> LocalCacheJoin(
-    Oci.OciLayout layout, Oci.Descriptor current, Oci.Descriptor exported, IReadOnlyDictionary<string, string> attributes, CancellationToken cancellationToken);
+    Oci.OciLayout layout, Oci.Descriptor? current, Oci.Descriptor exported, IReadOnlyDictionary<string, string> attributes, CancellationToken cancellationToken);
 
 /// <summary>Everything a build is asked for with.</summary>
 public sealed record SolveOptions

@@ -32,7 +32,7 @@ public sealed class CacheTransfer(
     public async Task<CacheExportTask> OpenExportAsync(
         string type, IReadOnlyDictionary<string, string> attributes, string sessionId, CancellationToken cancellationToken) =>
         new(type, await backends.ResolveExporterAsync(type, attributes, Context(sessionId), cancellationToken),
-            CacheAttributes.Mode(attributes), CacheAttributes.IgnoreError(attributes), time);
+            CacheAttributes.Mode(attributes), CacheAttributes.IgnoreError(attributes), CacheMountSelection.Read(attributes), time);
 
     private CacheBackendContext Context(string sessionId) => new()
     {
@@ -48,7 +48,7 @@ public sealed class CacheTransfer(
 }
 
 /// <summary>One cache export of one build.</summary>
-public sealed class CacheExportTask(string type, ICacheExportBackend backend, CacheExportMode mode, bool ignoreError, TimeProvider time)
+public sealed class CacheExportTask(string type, ICacheExportBackend backend, CacheExportMode mode, bool ignoreError, CacheMountSelection? mounts, TimeProvider time)
 {
     /// <summary>Type of the backend.</summary>
     public string Type => type;
@@ -62,10 +62,12 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
     /// <summary>The records travel inside the image's config, written by the image exporter.</summary>
     public bool IsInline => backend is InlineCacheExport;
 
-    /// <summary>Writes the results' records to the backend.</summary>
+    /// <summary>Writes the results' records to the backend, and the cache mounts that are to travel with them.</summary>
     public Task<IReadOnlyDictionary<string, string>> RunAsync(
-        IReadOnlyList<CachedResult> results, IOperationContext context, CancellationToken cancellationToken) =>
-        CacheExport.RunAsync(backend, mode, results, MakeLayersAsync, context, time, cancellationToken);
+        IReadOnlyList<CachedResult> results, BuildCacheMounts used, IOperationContext context, CancellationToken cancellationToken) =>
+        CacheExport.RunAsync(
+            backend, mode, results, MakeLayersAsync, context, time, cancellationToken,
+            mounts is null ? null : (progress, token) => used.CollectAsync(mounts, backend.Compression, progress.Log, token));
 
     /// <summary>The records of one result whose image has these layers; null when none of them is of use.</summary>
     public async Task<byte[]?> CreateInlineAsync(CachedResult result, RemoteLayers layers, IOperationContext context, CancellationToken cancellationToken)

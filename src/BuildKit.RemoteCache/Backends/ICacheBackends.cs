@@ -35,6 +35,9 @@ public interface ICacheImportBackend
     /// <summary>Image reference lazy layers belong to; empty for none.</summary>
     string ImageRef { get; }
 
+    /// <summary>Contents of cache mounts that came with the cache; known once it was read.</summary>
+    IReadOnlyList<CacheMountLayer> Mounts => [];
+
     /// <summary>Requests wait for their turn on this side at the moment: silence says nothing of the store.</summary>
     bool IsBusy => false;
 }

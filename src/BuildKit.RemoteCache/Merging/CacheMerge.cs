@@ -25,9 +25,11 @@ public static class CacheMerge
         List<CacheNode> nodes = [];
         var usedAt = new Dictionary<Digest, Rfc3339Time>();
         var hasParts = own.Config.HasParts;
+        List<CacheMountLayer> mounts = [];
         foreach (var other in others)
         {
             hasParts |= other.Config.HasParts;
+            mounts.AddRange(CacheMountLayer.In(other.Config, NoBlobs.Instance));
             foreach (var node in CacheParser.Parse(other.Config, Believed(other.Blobs)))
             {
                 nodes.Add(node);
@@ -44,12 +46,44 @@ public static class CacheMerge
                 : Rfc3339Time.FromUnixSeconds(now.ToUnixTimeSeconds());
             nodes.Add(node);
         }
-        return await LimitAsync(nodes, hasParts, options, now, cancellationToken).ConfigureAwait(false);
+        var ids = own.Config.Mounts.Select(mount => mount.Id).ToHashSet(StringComparer.Ordinal);
+        var ownMounts = own.Config.Mounts.Select(mount =>
+        {
+            var there = mounts.Find(other => other.Mount.Id == mount.Id && other.Mount.Blob == mount.Blob)?.Mount.UsedAt;
+            var isFresh = there is { } noted && now - noted.ToDateTimeOffset() is var age && age < coarse && age >= TimeSpan.Zero;
+            return new CacheMountLayer(mount with { UsedAt = isFresh ? there : Rfc3339Time.FromUnixSeconds(now.ToUnixTimeSeconds()) }, own.Blobs[mount.Blob]);
+        }).ToList();
+        var joined = await LimitAsync(nodes, hasParts, options, now, cancellationToken).ConfigureAwait(false);
+        return joined.With([.. ownMounts, .. Within(Newest(mounts).Where(mount => !ids.Contains(mount.Mount.Id)), joined, ownMounts, options.Limits, now)]);
+    }
+
+    /// <summary>Of each mount the content that was used last.</summary>
+    public static IReadOnlyList<CacheMountLayer> Newest(IEnumerable<CacheMountLayer> mounts) =>
+        [.. mounts.GroupBy(mount => mount.Mount.Id, StringComparer.Ordinal).Select(same => same.MaxBy(mount => mount.Mount.UsedAt ?? default)!)];
+
+    /// <summary>The mounts of others that limits leave.</summary>
+    private static List<CacheMountLayer> Within(
+        IEnumerable<CacheMountLayer> mounts, MarshalledCache cache, IEnumerable<CacheMountLayer> own, CacheLimits limits, DateTimeOffset now)
+    {
+        var total = cache.Blobs.Values.Sum(blob => blob.Descriptor.Size) + own.Sum(mount => mount.Mount.Layer.Size);
+        List<CacheMountLayer> kept = [];
+        foreach (var mount in mounts.OrderByDescending(mount => mount.Mount.UsedAt ?? default).ThenBy(mount => mount.Mount.Id, StringComparer.Ordinal))
+        {
+            var isOld = limits.KeepDuration is { } keep && mount.Mount.UsedAt is { } usedAt && usedAt < Rfc3339Time.From(now - keep);
+            if (isOld || (limits.KeepBytes is { } most && total + mount.Mount.Layer.Size > most))
+                continue;
+            total += mount.Mount.Layer.Size;
+            kept.Add(mount);
+        }
+        return kept;
     }
 
     /// <summary>Applies limits to a cache.</summary>
-    public static Task<MarshalledCache> LimitAsync(MarshalledCache cache, MergeOptions options, DateTimeOffset now, CancellationToken cancellationToken) =>
-        LimitAsync(CacheParser.Parse(cache.Config, Believed(cache.Blobs)), cache.Config.HasParts, options, now, cancellationToken);
+    public static async Task<MarshalledCache> LimitAsync(MarshalledCache cache, MergeOptions options, DateTimeOffset now, CancellationToken cancellationToken)
+    {
+        var limited = await LimitAsync(CacheParser.Parse(cache.Config, Believed(cache.Blobs)), cache.Config.HasParts, options, now, cancellationToken).ConfigureAwait(false);
+        return limited.With(Within(CacheMountLayer.In(cache.Config, NoBlobs.Instance), limited, [], options.Limits, now));
+    }
 
     private static async Task<MarshalledCache> LimitAsync(
         IReadOnlyList<CacheNode> nodes, bool hasParts, MergeOptions options, DateTimeOffset now, CancellationToken cancellationToken)

@@ -4,7 +4,11 @@ using BuildKit.RemoteCache.Config;
 namespace BuildKit.RemoteCache.Tools;
 
 /// <summary>A layer of a cache and the records whose results need it (by index).</summary>
-public sealed record InventoryLayer(Descriptor Descriptor, IReadOnlyList<int> UsedBy);
+public sealed record InventoryLayer(Descriptor Descriptor, IReadOnlyList<int> UsedBy)
+{
+    /// <summary>Ids of the cache mounts whose content it is.</summary>
+    public IReadOnlyList<string> Mounts { get; init; } = [];
+}
 
 /// <summary>A record of a cache.</summary>
 /// <param name="Index">Its number.</param>

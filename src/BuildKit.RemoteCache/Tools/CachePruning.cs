@@ -30,6 +30,9 @@ internal static class CachePruner
     /// <summary>Number of results of a cache.</summary>
     public static int Results(MarshalledCache cache) => cache.Config.Records.Count(record => record.Results.Count > 0);
 
+    /// <summary>Whether nothing went.</summary>
+    public static bool IsSame(MarshalledCache before, MarshalledCache after) => Results(before) == Results(after) && before.Config.Mounts.Count == after.Config.Mounts.Count;
+
     /// <summary>The cache within limits.</summary>
     public static Task<MarshalledCache> LimitAsync(MarshalledCache cache, CachePruneRequest request, TimeProvider time, CancellationToken cancellationToken) =>
         CacheMerge.LimitAsync(cache, new MergeOptions(request.Limits), time.GetUtcNow(), cancellationToken);

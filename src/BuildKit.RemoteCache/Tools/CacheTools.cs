@@ -78,7 +78,7 @@ public sealed class CacheTools
                     node.Results[i] = node.Results[i] with { Layers = new RemoteLayers(node.Results[i].Layers.Descriptors, new BelievedBlobs(node.Results[i].Layers.Provider)) };
             }
         }
-        return await CacheMarshaller.MarshalAsync(nodes, cancellationToken).ConfigureAwait(false);
+        return (await CacheMarshaller.MarshalAsync(nodes, cancellationToken).ConfigureAwait(false)).With(backend.Mounts);
     }
 
     /// <summary>Copies a cache to another place; layers that are there are not sent. With <c>merge=true</c> at the target it joins
@@ -100,7 +100,7 @@ public sealed class CacheTools
             var layout = new OciLayout(target.Directory);
             await layout.ChangeTagAsync(
                 target.Tag,
-                async current => current is null ? written : await LocalCacheMerge.JoinAsync(layout, current, written, attributes, _context.Time, cancellationToken).ConfigureAwait(false),
+                async current => await LocalCacheMerge.JoinAsync(layout, current, written, attributes, _context.Time, cancellationToken).ConfigureAwait(false),
                 cancellationToken).ConfigureAwait(false);
         }
         return cache;

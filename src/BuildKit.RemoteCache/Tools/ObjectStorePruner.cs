@@ -38,7 +38,7 @@ internal sealed class ObjectStorePruner(Func<CancellationToken, ObjectStoreParts
                 found = true;
                 var limited = await CachePruner.LimitAsync(there, request, time, cancellationToken).ConfigureAwait(false);
                 (had, left) = (CachePruner.Results(there), CachePruner.Results(limited));
-                return left == had ? null : limited;
+                return CachePruner.IsSame(there, limited) ? null : limited;
             }).ConfigureAwait(false);
             before += had;
             after += left;
@@ -54,7 +54,7 @@ internal sealed class ObjectStorePruner(Func<CancellationToken, ObjectStoreParts
                 continue;
             try
             {
-                named.UnionWith(CacheConfig.Parse(json).Layers.Select(layer => layer.Blob));
+                named.UnionWith(new MarshalledCache(CacheConfig.Parse(json), new Dictionary<Digest, LayerBlob>()).Layers);
             }
             catch (FormatException e)
             {

@@ -53,8 +53,9 @@ internal static class CacheJson
         json.WriteEndArray();
         json.WriteName("layers");
         json.WriteStartArray();
-        foreach (var (descriptor, usedBy) in inventory.Layers)
+        foreach (var layer in inventory.Layers)
         {
+            var (descriptor, usedBy) = layer;
             json.WriteStartObject();
             Text("digest", descriptor.Digest.ToString());
             Text("mediaType", descriptor.MediaType);
@@ -66,6 +67,14 @@ internal static class CacheJson
             foreach (var index in usedBy)
                 json.WriteNumber(index);
             json.WriteEndArray();
+            if (layer.Mounts.Count > 0)
+            {
+                json.WriteName("mounts");
+                json.WriteStartArray();
+                foreach (var id in layer.Mounts)
+                    json.WriteString(id);
+                json.WriteEndArray();
+            }
             json.WriteEndObject();
         }
         json.WriteEndArray();

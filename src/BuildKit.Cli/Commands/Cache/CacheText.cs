@@ -28,7 +28,7 @@ internal static class CacheText
         table.Add("LAYER\tSIZE\tTYPE\tUSED BY");
         foreach (var layer in inventory.Layers)
         {
-            var users = string.Join(' ', layer.UsedBy.Select(index => Short(inventory.Records[index].Record.Digest)));
+            var users = string.Join(' ', layer.UsedBy.Select(index => Short(inventory.Records[index].Record.Digest)).Concat(layer.Mounts.Select(id => "mount=" + id)));
             table.Add($"{layer.Descriptor.Digest}\t{Size(layer.Descriptor.Size)}\t{Compression(layer.Descriptor.MediaType)}\t{(users.Length > 0 ? users : "-")}");
         }
         table.Flush();

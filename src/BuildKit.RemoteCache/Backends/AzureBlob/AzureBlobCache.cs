@@ -154,10 +154,13 @@ internal static class AzureBlobCache
     private sealed class Import(AzureBlobConfig config, AzureBlobClient client) : ICacheImportBackend, IBlobProvider
     {
         private readonly ConcurrentDictionary<Digest, Task<bool>> _there = new();
+        private readonly ConcurrentBag<CacheMountLayer> _mounts = [];
 
         public bool IsSessionBound => false;
 
         public string ImageRef => "";
+
+        public IReadOnlyList<CacheMountLayer> Mounts => CacheMerge.Newest([.. _mounts]);
 
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
@@ -195,6 +198,8 @@ internal static class AzureBlobCache
                 var blobs = AnnotatedCache.BlobsOf(document, this);
                 progress.Note($"found {blobs.Count} layers in cache");
                 graph = CacheParser.Parse(document, blobs);
+                foreach (var mount in CacheMountLayer.In(document, this))
+                    _mounts.Add(mount);
             }).ConfigureAwait(false);
             return graph;
         }

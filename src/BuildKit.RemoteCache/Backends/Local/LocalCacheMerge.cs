@@ -15,24 +15,25 @@ public static class LocalCacheMerge
     /// <summary>What a tag of the directory points at after an export: the export itself, or with <c>merge=true</c> its union with
     /// what the tag points at now.</summary>
     /// <param name="layout">The directory.</param>
-    /// <param name="current">What the tag points at.</param>
+    /// <param name="current">What the tag points at; null for nothing.</param>
     /// <param name="exported">The export; all its blobs are in the directory.</param>
     /// <param name="attributes">Attributes of the export.</param>
     /// <param name="time">Clock of the limits.</param>
     /// <param name="cancellationToken">Ends it.</param>
     /// <exception cref="FormatException">An attribute cannot be read.</exception>
     public static async Task<Descriptor> JoinAsync(
-        OciLayout layout, Descriptor current, Descriptor exported, IReadOnlyDictionary<string, string> attributes, TimeProvider time, CancellationToken cancellationToken)
+        OciLayout layout, Descriptor? current, Descriptor exported, IReadOnlyDictionary<string, string> attributes, TimeProvider time, CancellationToken cancellationToken)
     {
-        if (MergeOptions.Read(attributes, ManifestDocument.LargestImportable) is not { } options || !layout.HasBlob(current.Digest) || !layout.HasBlob(exported.Digest))
+        if (MergeOptions.Read(attributes, ManifestDocument.LargestImportable) is not { } options || !layout.HasBlob(exported.Digest))
             return exported;
         var reader = new ManifestReader(new LayoutBlobProvider(layout));
         var own = await reader.ReadAsync(exported, LargestReadable, cancellationToken).ConfigureAwait(false);
-        var there = await reader.ReadAsync(current, LargestReadable, cancellationToken).ConfigureAwait(false);
-        if (await reader.ReadCacheAsync(own, LargestReadable, cancellationToken).ConfigureAwait(false) is not { } mine
-            || await reader.ReadCacheAsync(there, LargestReadable, cancellationToken).ConfigureAwait(false) is not { } theirs)
+        if (await reader.ReadCacheAsync(own, LargestReadable, cancellationToken).ConfigureAwait(false) is not { } mine)
             return exported;
-        var joined = await CacheMerge.JoinAsync(mine.Cache, [theirs.Cache], options, time.GetUtcNow(), cancellationToken).ConfigureAwait(false);
+        var theirs = current is not null && layout.HasBlob(current.Digest)
+            ? await reader.ReadCacheAsync(await reader.ReadAsync(current, LargestReadable, cancellationToken).ConfigureAwait(false), LargestReadable, cancellationToken).ConfigureAwait(false)
+            : null;
+        var joined = await CacheMerge.JoinAsync(mine.Cache, theirs is { } there ? [there.Cache] : [], options, time.GetUtcNow(), cancellationToken).ConfigureAwait(false);
         return await WriteAsync(layout, joined, own, cancellationToken).ConfigureAwait(false);
     }
 

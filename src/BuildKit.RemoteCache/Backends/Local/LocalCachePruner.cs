@@ -25,7 +25,7 @@ internal sealed class LocalCachePruner(OciLayout layout, string tag) : IPrunable
                 return null;
             var limited = await CachePruner.LimitAsync(there.Cache, request, time, cancellationToken).ConfigureAwait(false);
             (before, after) = (CachePruner.Results(there.Cache), CachePruner.Results(limited));
-            return before == after ? null : await LocalCacheMerge.WriteAsync(layout, limited, document, cancellationToken).ConfigureAwait(false);
+            return CachePruner.IsSame(there.Cache, limited) ? null : await LocalCacheMerge.WriteAsync(layout, limited, document, cancellationToken).ConfigureAwait(false);
         }, cancellationToken).ConfigureAwait(false);
 
         IReadOnlyList<(string, long)> removed = [];

@@ -40,11 +40,11 @@ internal sealed class ManifestCacheExport(
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
         var target = await openTarget(cancellationToken).ConfigureAwait(false);
-        foreach (var layer in cache.Config.Layers)
+        foreach (var layer in cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)))
         {
-            var descriptor = ManifestDocument.DescriptorOf(cache, layer.Blob);
-            var provider = cache.Blobs[layer.Blob].Provider;
-            await progress.RunAsync($"writing layer {layer.Blob}", () => RemoteCacheException.WrapAsync(
+            var descriptor = ManifestDocument.DescriptorOf(cache, layer);
+            var provider = cache.Blobs[layer].Provider;
+            await progress.RunAsync($"writing layer {layer}", () => RemoteCacheException.WrapAsync(
                 "error writing layer blob",
                 () => target.WriteLayerAsync(descriptor, token => provider.OpenAsync(descriptor, 0, token), progress.Log, cancellationToken))).ConfigureAwait(false);
         }

@@ -19,6 +19,8 @@ internal sealed class ManifestCacheImport(
 
     public string ImageRef => imageRef;
 
+    public IReadOnlyList<CacheMountLayer> Mounts { get; private set; } = [];
+
     public bool IsBusy => isBusy?.Invoke() ?? false;
 
     public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
@@ -29,6 +31,7 @@ internal sealed class ManifestCacheImport(
         if (document.Config is null)
             return await ReadInlineAsync(document.Json, document.IsImage, progress, cancellationToken).ConfigureAwait(false);
         var config = CacheConfig.Parse(await _reader.ReadBlobAsync(document.Config, Largest, cancellationToken).ConfigureAwait(false));
+        Mounts = CacheMountLayer.In(config, provider);
         return [CacheParser.Parse(config, Blobs(document.Layers))];
     }
 

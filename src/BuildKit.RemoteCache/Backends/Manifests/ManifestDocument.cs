@@ -19,7 +19,8 @@ internal sealed record ManifestDocument(Descriptor Config, byte[] ConfigJson, De
     /// <exception cref="RemoteCacheException">A layer is unknown or does not say what importers must know.</exception>
     public static ManifestDocument Of(MarshalledCache cache, bool oci, bool asImage)
     {
-        List<Descriptor> layers = [.. cache.Config.Layers.Select(layer => DescriptorOf(cache, layer.Blob)).Select(layer => layer with { MediaType = MediaTypes.ConvertLayer(layer.MediaType, oci) ?? layer.MediaType })];
+        // Mounts are listed so that the store keeps their layers.
+        List<Descriptor> layers = [.. cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)).Select(layer => DescriptorOf(cache, layer)).Select(layer => layer with { MediaType = MediaTypes.ConvertLayer(layer.MediaType, oci) ?? layer.MediaType })];
         var json = cache.Config.ToJson();
         var config = Descriptor.Of(MediaTypes.CacheConfig, json);
         if (asImage)

@@ -23,7 +23,7 @@ internal sealed class ManifestPruner(IJoinableTarget target) : IPrunableCache
             var limited = await CachePruner.LimitAsync(there.Cache, request, time, cancellationToken).ConfigureAwait(false);
             var (before, after) = (CachePruner.Results(there.Cache), CachePruner.Results(limited));
             const string remark = "the registry's garbage collection frees the layers";
-            if (before == after)
+            if (CachePruner.IsSame(there.Cache, limited))
                 return new CachePruning(before, after, [], 0, remark);
             var document = ManifestDocument.Of(limited, form.MediaType is MediaTypes.OciIndex or MediaTypes.OciManifest, form.IsImage);
             await target.WriteConfigAsync(document.Config, document.ConfigJson, cancellationToken).ConfigureAwait(false);

@@ -54,7 +54,8 @@ internal sealed class ManifestReader(IBlobProvider provider)
         var blobs = new Dictionary<Digest, LayerBlob>();
         foreach (var layer in document.Layers)
             blobs[layer.Digest] = new LayerBlob(layer, provider);
-        return (new MarshalledCache(CacheConfig.Parse(json), blobs), json);
+        var config = CacheConfig.Parse(json);
+        return (new MarshalledCache(config, blobs).With(CacheMountLayer.In(config, provider)), json);
     }
 
     /// <summary>Reads and verifies a small blob.</summary>

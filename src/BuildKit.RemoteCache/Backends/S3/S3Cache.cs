@@ -3,6 +3,7 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Backends.S3.Credentials;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Tools;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
@@ -122,6 +123,8 @@ internal static class S3Cache
 
         public string ImageRef => "";
 
+        public IReadOnlyList<CacheMountLayer> Mounts { get; private set; } = [];
+
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
             // Documented: of several names only the first is read.
@@ -130,9 +133,11 @@ internal static class S3Cache
                 return [];
             var document = CacheConfig.Parse(json.AsMemory(0, LengthOfObject(json)));
             var graph = CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            Mounts = CacheMountLayer.In(document, this);
             if (!document.HasParts)
                 return [graph];
             var parts = await new S3Merge(config, client, time).ReadPartsAsync(config.Names[0], this, cancellationToken).ConfigureAwait(false);
+            Mounts = CacheMerge.Newest([.. Mounts, .. parts.SelectMany(part => CacheMountLayer.In(part.Cache.Config, this))]);
             return [CacheGraph.Normalize([.. graph, .. parts.SelectMany(part => CacheParser.Parse(part.Cache.Config, part.Cache.Blobs))])];
         }
 
