@@ -45,7 +45,10 @@ public sealed class CacheInventory
                 list.Add(record.Index);
             }
         }
-        Layers = [.. cache.Blobs.Values.Select(blob => new InventoryLayer(blob.Descriptor, users.GetValueOrDefault(blob.Descriptor.Digest) ?? []))
+        Layers = [.. cache.Blobs.Values.Select(blob => new InventoryLayer(blob.Descriptor, users.GetValueOrDefault(blob.Descriptor.Digest) ?? [])
+            {
+                Mounts = [.. cache.Config.Mounts.Where(mount => mount.Blob == blob.Descriptor.Digest).Select(mount => mount.Id)],
+            })
             .OrderByDescending(layer => layer.Descriptor.Size).ThenBy(layer => layer.Descriptor.Digest)];
     }
 

@@ -133,14 +133,14 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         using var young = Context("young");
         var (export, import) = Cache(type);
         await ExportAsync(old, export + ",merge=true");
-        await Task.Delay(2100); // times of use are whole seconds
+        await Task.Delay(6000); // times of use are whole seconds, and a program takes its time to start
         await ExportAsync(young, export + ",merge=true");
         Assert.Contains("results: 3 of 3 kept\n", (await ToolAsync("prune", import)).Succeeded().Text, StringComparison.Ordinal);
 
         // Between the two exports. The step both have was noted as used by the first: times within an hour are not noted again.
         using var json = JsonDocument.Parse((await ToolAsync("inspect", "--format=json", import)).Succeeded().Text);
         var used = json.RootElement.GetProperty("records").EnumerateArray().Select(record => record.GetProperty("usedAt").GetDateTimeOffset()).Max();
-        var keep = (int)(DateTimeOffset.UtcNow - used).TotalMilliseconds + 1000;
+        var keep = (int)(DateTimeOffset.UtcNow - used).TotalMilliseconds + 5000;
         var prune = (await ToolAsync("prune", $"--keep-duration={keep}ms", "--min-age=0s", import)).Succeeded();
         if (type == "s3")
         {
@@ -153,7 +153,8 @@ public sealed class CacheToolTests(ObjectStoreFixture fixture) : IClassFixture<O
         (await ToolAsync("verify", import)).Succeeded();
         await Second.PruneAllAsync();
         Assert.Empty((await Second.BuildAsync(young, "--import-cache", import)).Succeeded().Trace.Executed);
-        Assert.Single((await Second.BuildAsync(old, "--import-cache", import)).Succeeded().Trace.Executed);
+        await Second.PruneAllAsync();
+        Assert.Equal(2, (await Second.BuildAsync(old, "--import-cache", import)).Succeeded().Trace.Executed.Count);
         if (type == "local")
             Assert.Equal(5, Directory.GetFiles($"{_temp.Path}/cache/blobs/sha256").Length); // three layers, config, manifest
     }

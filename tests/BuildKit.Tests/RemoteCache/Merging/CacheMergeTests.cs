@@ -167,3 +167,63 @@ public sealed class CacheMergeTests
         Assert.Equal(["a", "b", "c"], Steps(await CacheMarshaller.MarshalAsync(Assert.Single(await import.ReadAsync(StoreKit.Progress(), default)), default), "a", "b", "c"));
     }
 }
+/root/.pyenv/libexec/pyenv-hooks: line 24: enable: cannot open shared object /root/.pyenv/libexec/pyenv-realpath.dylib: /root/.pyenv/libexec/pyenv-realpath.dylib: cannot open shared object file: No such file or director
+    private CacheMountLayer Mount(string id, string content, int size = 500) => CacheMountLayer.Of(id, Layer(content, size), _blobs);
+
+    [Fact]
+    public async Task A_config_with_mounts_is_the_same_cache_for_those_who_know_none()
+    {
+        var plain = await BranchAsync("a");
+        var cache = plain.With([Mount("/go", "go files"), Mount("/npm", "npm files")]);
+        var json = cache.Config.ToJson();
+        var read = CacheConfig.Parse(json);
+        Assert.Equal(["/go", "/npm"], read.Mounts.Select(mount => mount.Id));
+        Assert.Equal(cache.Config.Mounts[0], read.Mounts[0]);
+        Assert.Equal(json, read.ToJson());
+        // The key at the end is all that differs, and no record or layer entry refers to it.
+        var text = System.Text.Encoding.UTF8.GetString(json);
+        var known = System.Text.Encoding.UTF8.GetString(plain.Config.ToJson());
+        Assert.StartsWith(known[..^1] + ",\"mounts\":[", text, StringComparison.Ordinal);
+        Assert.DoesNotContain(read.Layers, layer => read.Mounts.Any(mount => mount.Blob == layer.Blob));
+        Assert.Equal(known, System.Text.Encoding.UTF8.GetString((await CacheMarshaller.MarshalAsync(CacheParser.Parse(read, cache.Blobs), default)).Config.ToJson()));
+    }
+
+    [Fact]
+    public async Task Mounts_join_by_their_ids_and_age_like_results()
+    {
+        var first = (await BranchAsync("a")).With([Mount("/go", "old go"), Mount("/npm", "npm")]);
+        var shared = await CacheMerge.JoinAsync(first, [], Everything, Now.AddDays(-4), default);
+        shared = await CacheMerge.JoinAsync((await BranchAsync("b")).With([Mount("/go", "new go")]), [shared], Everything, Now.AddDays(-1), default);
+        Assert.Equal(["/go", "/npm"], shared.Config.Mounts.Select(mount => mount.Id));
+        Assert.Equal(Mount("/go", "new go").Mount.Blob, shared.Config.Mounts[0].Blob);
+        Assert.All(shared.Config.Mounts, mount => Assert.Contains(mount.Blob, shared.Layers));
+        var young = await CacheMerge.JoinAsync(await BranchAsync("c"), [shared], new MergeOptions(new CacheLimits(TimeSpan.FromHours(72), null)), Now, default);
+        Assert.Equal(["/go"], young.Config.Mounts.Select(mount => mount.Id));
+        var small = await CacheMerge.JoinAsync(await BranchAsync("c"), [shared], new MergeOptions(new CacheLimits(null, 1200)), Now, default);
+        Assert.Empty(small.Config.Mounts);
+    }
+
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Layers_of_mounts_are_named_by_the_manifest_so_that_the_store_keeps_them(bool asImage)
+    {
+        var cache = (await BranchAsync("a")).With([Mount("/go", "go files")]);
+        var document = BuildKit.RemoteCache.Backends.Manifests.ManifestDocument.Of(cache, oci: true, asImage);
+        var text = System.Text.Encoding.UTF8.GetString(document.ManifestJson);
+        Assert.Contains(cache.Config.Mounts[0].Blob.ToString(), text, StringComparison.Ordinal);
+        Assert.Equal(3, System.Text.RegularExpressions.Regex.Matches(text, "containerd.io/uncompressed").Count);
+    }
+
+    [Theory]
+    [InlineData("true", true, true)]
+    [InlineData("false", false, false)]
+    [InlineData("go;npm", true, false)]
+    [InlineData("/go", true, false)]
+    [InlineData("pip", false, true)]
+    public void Mounts_are_selected_by_id(string attribute, bool go, bool pip)
+    {
+        var selection = CacheMountSelection.Read(new Dictionary<string, string>(StringComparer.Ordinal) { ["cache-mounts"] = attribute });
+        Assert.Equal((go, pip), (selection?.Includes("namespace/go") ?? false, selection?.Includes("/pip") ?? false));
+    }
+}
