@@ -166,8 +166,7 @@ public sealed class CacheMergeTests
         var import = await registry.ResolveImporterAsync("s3", attributes, StoreKit.Context(), default);
         Assert.Equal(["a", "b", "c"], Steps(await CacheMarshaller.MarshalAsync(Assert.Single(await import.ReadAsync(StoreKit.Progress(), default)), default), "a", "b", "c"));
     }
-}
-/root/.pyenv/libexec/pyenv-hooks: line 24: enable: cannot open shared object /root/.pyenv/libexec/pyenv-realpath.dylib: /root/.pyenv/libexec/pyenv-realpath.dylib: cannot open shared object file: No such file or director
+
     private CacheMountLayer Mount(string id, string content, int size = 500) => CacheMountLayer.Of(id, Layer(content, size), _blobs);
 
     [Fact]
