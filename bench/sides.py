@@ -13,6 +13,19 @@ class Unsupported(Exception):
     """The side cannot do what a scenario asks for."""
 
 
+class Timing(float):
+    """Seconds that something took; `cpu` are the seconds the daemon, its steps and the client computed meanwhile.
+
+    On a busy machine it is what can still be compared: other programs' load makes everything longer, but little of it
+    makes a program compute more.
+    """
+
+    def __new__(cls, seconds, cpu):
+        timing = super().__new__(cls, seconds)
+        timing.cpu = cpu
+        return timing
+
+
 class Side:
     """A BuildKit daemon with a state folder of its own, and a `buildctl` for it."""
 
@@ -40,7 +53,7 @@ class Side:
                 "--otel-socket-path", os.path.join(self.work, "otel.sock")]
 
     def start(self):
-        """Starts the daemon on an empty state folder; returns the seconds until it says that it is ready."""
+        """Starts the daemon on an empty state folder; returns how long it took until it said that it is ready."""
         state = os.path.join(self.work, "state")
         shutil.rmtree(state, ignore_errors=True)
         notify = os.path.join(self.work, "notify.sock")
@@ -54,7 +67,7 @@ class Side:
                 seconds = self._wait_until_ready(ready, begin)
             finally:
                 os.unlink(notify)
-        return seconds
+        return Timing(seconds, self.computed())
 
     def _wait_until_ready(self, ready, begin):
         while time.monotonic() - begin < 60:
@@ -73,22 +86,32 @@ class Side:
                     return int(line.split()[1]) / 1024
         raise SystemExit("bench: /proc tells no VmRSS")
 
+    def computed(self):
+        """CPU seconds of the daemon and of the steps that ended."""
+        with open(f"/proc/{self.process.pid}/stat", encoding="utf-8") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def run(self, *arguments):
-        """Runs buildctl to its end; returns the seconds it took."""
+        """Runs buildctl to its end; returns the time it took."""
         log = os.path.join(self.work, "buildctl.log")
         with open(log, "wb") as output:
+            before = self.computed()
             begin = time.monotonic()
-            status = subprocess.call([self.buildctl, "--addr", self.address, *arguments],
-                                     stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            client = subprocess.Popen([self.buildctl, "--addr", self.address, *arguments],
+                                      stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+            _, status, used = os.wait4(client.pid, 0)
+            client.returncode = os.waitstatus_to_exitcode(status)
             seconds = time.monotonic() - begin
+            timing = Timing(seconds, self.computed() - before + used.ru_utime + used.ru_stime)
         if status != 0:
             with open(log, encoding="utf-8", errors="replace") as output:
                 last = output.read().strip().splitlines()[-8:]
             raise Unsupported(f"{self.name}: buildctl {' '.join(arguments)}\n    " + "\n    ".join(last))
-        return seconds
+        return timing
 
     def build(self, context, *arguments):
-        """Builds the Dockerfile of a folder; returns the seconds the whole client process took."""
+        """Builds the Dockerfile of a folder; returns the time the whole client process took."""
         return self.run("build", "--progress", "plain", "--frontend", "dockerfile.v0",
                         "--local", f"context={context}", "--local", f"dockerfile={context}", *arguments)
 

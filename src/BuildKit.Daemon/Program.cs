@@ -64,10 +64,9 @@ internal static class Buildkitd
     private static async Task<int> RunAsync(DaemonConfig config)
     {
         var level = config.Trace ? LogLevel.Trace : config.Debug ? LogLevel.Debug : LogLevel.Information;
-        using var logging = LoggerFactory.Create(builder => builder
-            .SetMinimumLevel(level)
-            .AddFilter("Microsoft", LogLevel.Warning)
-            .AddProvider(new DaemonLog(level, config.LogFormat == "json", Console.Error)));
+        var filters = new LoggerFilterOptions { MinLevel = level };
+        filters.AddFilter("Microsoft", LogLevel.Warning);
+        using var logging = new LoggerFactory([new DaemonLog(level, config.LogFormat == "json", Console.Error)], filters);
         var log = logging.CreateLogger("buildkitd");
         if (config.OtelSocketIsChosen)
             log.LogWarning("the OTEL socket path has no effect: steps are not traced by this version");

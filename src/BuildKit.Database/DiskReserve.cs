@@ -10,13 +10,12 @@ internal sealed class DiskReserve
     private readonly string _path;
     private bool _isThere;
 
-    /// <summary>Sets the space aside where there is any.</summary>
+    /// <summary>Takes up what an earlier process set aside; <see cref="Refill"/> makes it where it is missing.</summary>
     /// <param name="databasePath">The database it is for.</param>
     public DiskReserve(string databasePath)
     {
         _path = databasePath + ".reserve";
         _isThere = new FileInfo(_path) is { Exists: true, Length: Size };
-        Refill();
     }
 
     /// <summary>Gives the space back to the disk; false when that was done before.</summary>
@@ -41,7 +40,7 @@ internal sealed class DiskReserve
             File.Move(temporary, _path, overwrite: true);
             _isThere = true;
         }
-        catch (IOException)
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             File.Delete(_path + ".new");
         }

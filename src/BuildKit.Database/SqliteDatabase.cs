@@ -173,16 +173,23 @@ public sealed class SqliteDatabase : IDisposable
     {
         // A leftover log means the last user was killed: look at the whole file once.
         var killed = File.Exists(path + "-wal");
+        var isNew = !killed && !File.Exists(path);
         var connection = new SqliteConnection(path, readOnly: false, BusyTimeout);
         try
         {
+            // Nothing is lost with a file that is being made: it need not wait for the disk, which may be busy.
+            if (isNew)
+                connection.Execute("PRAGMA synchronous=OFF");
             connection.QueryString("PRAGMA journal_mode=WAL");
-            connection.Execute("PRAGMA synchronous=NORMAL");
+            if (!isNew)
+                connection.Execute("PRAGMA synchronous=NORMAL");
             connection.Execute("PRAGMA foreign_keys=ON");
             connection.Execute("PRAGMA temp_store=MEMORY");
             if (killed && connection.QueryString("PRAGMA quick_check(1)") is { } verdict && verdict != "ok")
                 throw new SqliteException(SqliteNative.Corrupt, $"{path}: {verdict}");
             Lift(path, connection, schema);
+            if (isNew)
+                connection.Execute("PRAGMA synchronous=NORMAL");
             return connection;
         }
         catch
@@ -258,6 +265,7 @@ public sealed class SqliteDatabase : IDisposable
 
         foreach (var queued in batch)
             queued.Finish();
+        _reserve.Refill();
     }
 
     private void RunOne(QueuedWrite queued)

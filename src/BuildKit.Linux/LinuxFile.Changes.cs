@@ -130,6 +130,13 @@ public static unsafe partial class LinuxFile
     /// <summary>Sets owner and group of an absolute path.</summary>
     public static void Lchown(string path, uint uid, uint gid) => Lchown(Cwd, path, uid, gid);
 
+    /// <summary>Sets owner and group of an open file; clears setuid, setgid and file capabilities.</summary>
+    public static void Chown(SafeFileHandle file, uint uid, uint gid)
+    {
+        if (NativeMethods.fchown(file, uid, gid) != 0)
+            throw LinuxException.Last("fchown", "");
+    }
+
     /// <summary>Sets the 12 permission bits. Follows a symlink: callers check that the path is none.</summary>
     public static void Chmod(SafeFileHandle dir, string path, uint permissions)
     {
@@ -162,14 +169,36 @@ public static unsafe partial class LinuxFile
     /// <summary>Sets times, returning the error number.</summary>
     public static Errno TrySetTimes(SafeFileHandle dir, string path, UnixTime? atime, UnixTime? mtime)
     {
-        const nint Omit = 0x3FFFFFFE;
         Span<byte> stack = stackalloc byte[NativePath.StackSize];
         var native = new NativePath(path, stack);
-        var times = stackalloc NativeMethods.Timespec[2];
-        times[0] = atime is { } a ? new() { Seconds = (nint)a.Seconds, Nanoseconds = a.Nanoseconds } : new() { Nanoseconds = Omit };
-        times[1] = mtime is { } m ? new() { Seconds = (nint)m.Seconds, Nanoseconds = m.Nanoseconds } : new() { Nanoseconds = Omit };
+        var times = stackalloc NativeMethods.Timespec[2] { ToNative(atime), ToNative(mtime) };
         fixed (byte* p = native)
             return NativeMethods.utimensat(dir, p, times, NativeMethods.AtSymlinkNoFollow) == 0 ? Errno.None : LinuxException.LastErrno;
+    }
+
+    /// <summary>Sets access and modification time of an open file; null leaves a time as it is.</summary>
+    public static void SetTimes(SafeFileHandle file, UnixTime? atime, UnixTime? mtime)
+    {
+        var times = stackalloc NativeMethods.Timespec[2] { ToNative(atime), ToNative(mtime) };
+        if (NativeMethods.futimens(file, times) != 0)
+            throw LinuxException.Last("futimens", "");
+    }
+
+    /// <summary>Writes all bytes at an offset of an open file.</summary>
+    public static void Write(SafeFileHandle file, ReadOnlySpan<byte> bytes, long offset)
+    {
+        fixed (byte* start = bytes)
+        {
+            var done = 0;
+            while (done < bytes.Length)
+            {
+                var written = NativeMethods.pwrite(file, start + done, (nuint)(bytes.Length - done), offset + done);
+                if (written >= 0)
+                    done += (int)written;
+                else if (LinuxException.LastErrno != Errno.EINTR)
+                    throw LinuxException.Last("pwrite", "");
+            }
+        }
     }
 
     /// <summary>Cuts or extends an open file.</summary>
@@ -212,6 +241,12 @@ public static unsafe partial class LinuxFile
     /// <summary>The kernel's encoding of a device number.</summary>
     public static ulong MakeDevice(uint major, uint minor) =>
         ((ulong)(major & 0xFFF) << 8) | ((ulong)(major & ~0xFFFu) << 32) | (minor & 0xFF) | ((ulong)(minor & ~0xFFu) << 12);
+
+    private static NativeMethods.Timespec ToNative(UnixTime? time)
+    {
+        const nint Omit = 0x3FFFFFFE;
+        return time is { } t ? new() { Seconds = (nint)t.Seconds, Nanoseconds = t.Nanoseconds } : new() { Nanoseconds = Omit };
+    }
 
     internal static void Check(Errno errno, string operation, string path)
     {

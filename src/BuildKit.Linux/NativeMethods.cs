@@ -49,6 +49,9 @@ internal static unsafe partial class NativeMethods
     internal static partial int fchownat(SafeFileHandle dir, byte* path, uint uid, uint gid, int flags);
 
     [LibraryImport(C, SetLastError = true)]
+    internal static partial int fchown(SafeFileHandle file, uint uid, uint gid);
+
+    [LibraryImport(C, SetLastError = true)]
     internal static partial int fchmodat(SafeFileHandle dir, byte* path, uint mode, int flags);
 
     [LibraryImport(C, SetLastError = true)]
@@ -56,6 +59,18 @@ internal static unsafe partial class NativeMethods
 
     [LibraryImport(C, SetLastError = true)]
     internal static partial int utimensat(SafeFileHandle dir, byte* path, Timespec* times, int flags);
+
+    [LibraryImport(C, SetLastError = true)]
+    internal static partial int futimens(SafeFileHandle file, Timespec* times);
+
+    [LibraryImport(C, SetLastError = true)]
+    internal static partial nint read(SafeFileHandle file, byte* buffer, nuint size);
+
+    [LibraryImport(C, SetLastError = true)]
+    internal static partial nint write(SafeFileHandle file, byte* buffer, nuint size);
+
+    [LibraryImport(C, SetLastError = true)]
+    internal static partial nint pwrite(SafeFileHandle file, byte* buffer, nuint size, long offset);
 
     [LibraryImport(C, SetLastError = true)]
     internal static partial int faccessat(SafeFileHandle dir, byte* path, int mode, int flags);

@@ -76,6 +76,13 @@ public static unsafe class Xattr
     /// <summary>Names of all attributes of a name in an open directory.</summary>
     public static IReadOnlyList<string> List(SafeFileHandle dir, string path) => List(LinuxFile.ProcPath(dir, path));
 
+    /// <summary>Whether an open file has any attribute.</summary>
+    public static bool Any(SafeFileHandle file)
+    {
+        var length = NativeMethods.flistxattr(file, null, 0);
+        return length >= 0 ? length > 0 : LinuxException.LastErrno == Errno.EOPNOTSUPP ? false : throw LinuxException.Last("flistxattr", "");
+    }
+
     /// <summary>Sets an attribute.</summary>
     public static void Set(string path, string name, ReadOnlySpan<byte> value) => LinuxFile.Check(TrySet(path, name, value), "lsetxattr " + name, path);
 

@@ -52,12 +52,7 @@ internal static class WorkerIdentity
         var platforms = new List<Platform> { Platform.Host };
         if (Platform.Host.Architecture == "amd64")
         {
-            if (System.Runtime.Intrinsics.X86.Popcnt.IsSupported)
-                platforms.Add(new Platform("linux", "amd64", "v2"));
-            if (System.Runtime.Intrinsics.X86.Avx2.IsSupported)
-                platforms.Add(new Platform("linux", "amd64", "v3"));
-            if (System.Runtime.Intrinsics.X86.Avx512F.IsSupported)
-                platforms.Add(new Platform("linux", "amd64", "v4"));
+            platforms.AddRange(CpuLevels.OfThisMachine().Select(static level => new Platform("linux", "amd64", level)));
             platforms.Add(new Platform("linux", "386"));
         }
         foreach (var (handler, platform) in (ReadOnlySpan<(string, Platform)>)

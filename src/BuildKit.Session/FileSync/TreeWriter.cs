@@ -13,6 +13,7 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
     private const uint OwnerWrite = 0x80;
 
     private readonly List<(string Path, long ModTime)> _newDirectories = [];
+    private readonly Dictionary<string, IncomingFile> _unmade = new(StringComparer.Ordinal);
     private readonly Queue<IncomingFile> _open = new();
     private int _openCount;
 
@@ -26,57 +27,41 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
     }
 
     /// <summary>
-    /// Makes an entry what the sender says. For a regular file that is a name without content yet: the result then
+    /// Makes an entry what the sender says. A regular file is made when its first content comes: the result then
     /// takes the content; for everything else it is null.
     /// </summary>
     public IncomingFile? Apply(ChangeKind kind, SyncStat stat, SyncStat mapped, uint id)
     {
+        if (HasContent(mapped))
+        {
+            var file = new IncomingFile(kind, stat, mapped, id);
+            _unmade.Add(stat.Path, file);
+            return file;
+        }
         var path = stat.Path;
         var parent = tree.Parent(path, out var name);
-        var errno = LinuxFile.LstatErrno(parent, name, out var existing);
-        if (errno is not (Errno.None or Errno.ENOENT))
-            throw tree.Error(errno, "lstat", path);
-        var exists = errno == Errno.None;
-        if (!exists && kind == ChangeKind.Modify)
-            throw new FileSyncException("modify/rm: " + tree.Error(errno, "lstat", path).Message);
+        var exists = Exists(kind, parent, name, path, out var existing);
         if (exists && existing.IsDirectory && stat.IsDirectory)
         {
-            WriteMetadata(parent, name, path, mapped, setTime: true);
+            WriteMetadata(parent, name, path, mapped);
             return null;
         }
         var made = exists ? TemporaryName(parent) : name;
-        var isFile = Create(parent, made, path, mapped, out var handle, ref parent);
+        Create(parent, made, path, mapped, ref parent);
         if (stat.IsDirectory)
             _newDirectories.Add((path, mapped.ModTime));
-        // The time of a regular file is set when its content is complete.
-        WriteMetadata(parent, made, path, mapped, setTime: !isFile);
+        WriteMetadata(parent, made, path, mapped);
         if (exists)
-        {
-            if (existing.IsDirectory != stat.IsDirectory)
-            {
-                tree.Forget(path);
-                RemoveTree(parent, name, path);
-            }
-            LinuxFile.Rename(parent, made, parent, name);
-            // Two names of one inode are not renamed onto each other.
-            if (mapped.Linkname.Length > 0 && !mapped.IsSymlink)
-                _ = LinuxFile.TryUnlink(parent, made);
-        }
-        if (!isFile)
-        {
-            Report(kind, stat, null);
-            return null;
-        }
-        var file = new IncomingFile(stat, mapped.ModTime, id) { Handle = handle };
-        Track(file);
-        return file;
+            Replace(parent, made, name, path, stat, existing, isLink: mapped.Linkname.Length > 0 && !mapped.IsSymlink);
+        Report(kind, stat, null);
+        return null;
     }
 
     /// <summary>Appends content to a file.</summary>
     public void Write(IncomingFile file, ReadOnlySpan<byte> content)
     {
-        file.Handle ??= Reopen(file);
-        RandomAccess.Write(file.Handle, content, file.Length);
+        var handle = Open(file);
+        LinuxFile.Write(handle, content, file.Length);
         file.Length += content.Length;
         if (options.Observer is { } observer)
             (file.Hash ??= observer.StartHash(file.Stat)).AppendData(content);
@@ -85,15 +70,13 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
     /// <summary>The content of a file is complete.</summary>
     public void Complete(IncomingFile file)
     {
-        if (file.Handle is not null)
-            _openCount--;
-        file.Handle?.Dispose();
+        var time = UnixTime.FromNanoseconds(file.Mapped.ModTime);
+        using (var handle = Open(file))
+            LinuxFile.SetTimes(handle, time, time);
         file.Handle = null;
-        file.IsComplete = true;
-        var parent = tree.Parent(file.Stat.Path, out var name);
+        _openCount--;
         if (file.RestoreMode is { } mode)
-            LinuxFile.Chmod(parent, name, mode);
-        SetTime(parent, name, file.Stat.Path, file.ModTime);
+            LinuxFile.Chmod(tree.Parent(file.Stat.Path, out var name), name, mode);
         Report(ChangeKind.Add, file.Stat, file.Hash);
         file.Hash = null;
     }
@@ -118,9 +101,71 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
         }
     }
 
-    private bool Create(SafeFileHandle parent, string name, string path, SyncStat stat, out SafeFileHandle? handle, ref SafeFileHandle current)
+    private static bool HasContent(SyncStat stat) =>
+        !stat.IsDirectory && (stat.Mode & (GoFileMode.Device | GoFileMode.NamedPipe)) == 0 && !stat.IsSymlink && stat.Linkname.Length == 0;
+
+    private bool Exists(ChangeKind kind, SafeFileHandle parent, string name, string path, out FileStat existing)
     {
-        handle = null;
+        var errno = LinuxFile.LstatErrno(parent, name, out existing);
+        if (errno is not (Errno.None or Errno.ENOENT))
+            throw tree.Error(errno, "lstat", path);
+        if (errno != Errno.None && kind == ChangeKind.Modify)
+            throw new FileSyncException("modify/rm: " + tree.Error(errno, "lstat", path).Message);
+        return errno == Errno.None;
+    }
+
+    // Puts what was made under a temporary name in the place of what is there.
+    private void Replace(SafeFileHandle parent, string made, string name, string path, SyncStat stat, in FileStat existing, bool isLink)
+    {
+        if (existing.IsDirectory != stat.IsDirectory)
+        {
+            tree.Forget(path);
+            RemoveTree(parent, name, path);
+        }
+        LinuxFile.Rename(parent, made, parent, name);
+        // Two names of one inode are not renamed onto each other.
+        if (isLink)
+            _ = LinuxFile.TryUnlink(parent, made);
+    }
+
+    // Where nothing is in the way, which is nearly always, making the file is all it takes.
+    private SafeFileHandle Make(IncomingFile file)
+    {
+        var flags = OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.WriteOnly | OpenFlags.NoFollow;
+        var path = file.Stat.Path;
+        var permissions = GoFileMode.ToUnix(file.Mapped.Mode) & UnixMode.AccessMask;
+        var parent = tree.Parent(path, out var name);
+        var made = name;
+        var replaces = false;
+        FileStat existing = default;
+        SafeFileHandle? handle = null;
+        var errno = file.Kind == ChangeKind.Modify ? Errno.EEXIST : LinuxFile.TryOpen(parent, name, flags, permissions, out handle);
+        if (errno == Errno.EEXIST)
+        {
+            replaces = Exists(file.Kind, parent, name, path, out existing);
+            if (replaces)
+                made = TemporaryName(parent);
+            errno = LinuxFile.TryOpen(parent, made, flags, permissions, out handle);
+        }
+        Check(errno, "open", path);
+        Track(file, handle!);
+        WriteAttributes(parent, made, file.Mapped);
+        LinuxFile.Chown(handle!, file.Mapped.Uid, file.Mapped.Gid);
+        LinuxFile.Chmod(handle!, GoFileMode.ToUnix(file.Mapped.Mode));
+        if (replaces)
+            Replace(parent, made, name, path, file.Stat, existing, isLink: false);
+        return handle!;
+    }
+
+    private SafeFileHandle Open(IncomingFile file)
+    {
+        if (file.Handle is { } open)
+            return open;
+        return _unmade.Remove(file.Stat.Path) ? Make(file) : Reopen(file);
+    }
+
+    private void Create(SafeFileHandle parent, string name, string path, SyncStat stat, ref SafeFileHandle current)
+    {
         var permissions = GoFileMode.ToUnix(stat.Mode) & UnixMode.PermissionMask;
         if (stat.IsDirectory)
         {
@@ -136,17 +181,12 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
         {
             LinuxFile.Symlink(stat.Linkname, parent, name);
         }
-        else if (stat.Linkname.Length > 0)
-        {
-            Link(stat.Linkname, path, name, ref current);
-        }
         else
         {
-            var flags = OpenFlags.Create | OpenFlags.Exclusive | OpenFlags.WriteOnly | OpenFlags.NoFollow;
-            Check(LinuxFile.TryOpen(parent, name, flags, permissions & UnixMode.AccessMask, out handle), "open", path);
-            return true;
+            if (_unmade.TryGetValue(stat.Linkname, out var target))
+                _ = Open(target);
+            Link(stat.Linkname, path, name, ref current);
         }
-        return false;
     }
 
     // Opening the target's directory may close handles on the way to ours, so it gets its own.
@@ -171,16 +211,20 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
         }
     }
 
-    private void WriteMetadata(SafeFileHandle parent, string name, string path, SyncStat stat, bool setTime)
+    private void WriteMetadata(SafeFileHandle parent, string name, string path, SyncStat stat)
     {
-        // Best effort, as everywhere: a file system or a user without the right to set them is no failure.
-        foreach (var (xattr, value) in stat.Xattrs ?? [])
-            _ = Xattr.TrySet(parent, name, xattr, value);
+        WriteAttributes(parent, name, stat);
         LinuxFile.Lchown(parent, name, stat.Uid, stat.Gid);
         if (!stat.IsSymlink)
             LinuxFile.Chmod(parent, name, GoFileMode.ToUnix(stat.Mode));
-        if (setTime)
-            SetTime(parent, name, path, stat.ModTime);
+        SetTime(parent, name, path, stat.ModTime);
+    }
+
+    // Best effort, as everywhere: a file system or a user without the right to set them is no failure.
+    private static void WriteAttributes(SafeFileHandle parent, string name, SyncStat stat)
+    {
+        foreach (var (xattr, value) in stat.Xattrs ?? [])
+            _ = Xattr.TrySet(parent, name, xattr, value);
     }
 
     private void SetTime(SafeFileHandle parent, string name, string path, long modTime)
@@ -189,11 +233,10 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
         Check(LinuxFile.TrySetTimes(parent, name, time, time), "utimensat", path);
     }
 
-    private void Track(IncomingFile file)
+    // Room is made first: the queue may still hold an earlier turn of the same file.
+    private void Track(IncomingFile file, SafeFileHandle handle)
     {
-        _open.Enqueue(file);
-        _openCount++;
-        while (_open.TryPeek(out var oldest) && (_openCount > MaxOpenFiles || oldest.Handle is null))
+        while (_open.TryPeek(out var oldest) && (_openCount >= MaxOpenFiles || oldest.Handle is null))
         {
             _open.Dequeue();
             if (oldest.Handle is null)
@@ -202,6 +245,9 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
             oldest.Handle = null;
             _openCount--;
         }
+        file.Handle = handle;
+        _open.Enqueue(file);
+        _openCount++;
     }
 
     private SafeFileHandle Reopen(IncomingFile file)
@@ -218,8 +264,7 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
             errno = LinuxFile.TryOpen(parent, name, flags, 0, out handle);
         }
         Check(errno, "open", path);
-        file.Handle = handle;
-        Track(file);
+        Track(file, handle!);
         return handle!;
     }
 
@@ -263,11 +308,13 @@ internal sealed class TreeWriter(DestinationTree tree, ReceiveOptions options)
 }
 
 /// <summary>A regular file whose content is on its way.</summary>
-internal sealed class IncomingFile(SyncStat stat, long modTime, uint id)
+internal sealed class IncomingFile(ChangeKind kind, SyncStat stat, SyncStat mapped, uint id)
 {
+    public ChangeKind Kind { get; } = kind;
+
     public SyncStat Stat { get; } = stat;
 
-    public long ModTime { get; } = modTime;
+    public SyncStat Mapped { get; } = mapped;
 
     public uint Id { get; } = id;
 
@@ -278,6 +325,4 @@ internal sealed class IncomingFile(SyncStat stat, long modTime, uint id)
     public IncrementalHash? Hash { get; set; }
 
     public uint? RestoreMode { get; set; }
-
-    public bool IsComplete { get; set; }
 }

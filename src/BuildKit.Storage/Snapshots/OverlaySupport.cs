@@ -6,7 +6,9 @@ namespace BuildKit.Storage.Snapshots;
 public static class OverlaySupport
 {
     /// <summary>Whether overlays with two lower directories and whiteouts work below a directory (tried out).</summary>
-    public static bool KernelWorksOn(string directory) => Works(directory, "overlay", Extras(directory));
+    public static bool KernelWorksOn(string directory) =>
+        // Volatile, as unmounting otherwise waits until all the file system has in memory is on disk.
+        Works(directory, "overlay", KernelAtLeast(5, 10) ? [.. Extras(directory), "volatile"] : Extras(directory));
 
     /// <summary>Whether fuse-overlayfs works below a directory (tried out).</summary>
     public static bool FuseWorksOn(string directory) => Works(directory, "fuse3.fuse-overlayfs", []);

@@ -29,12 +29,16 @@ internal sealed class SnapshotIndex(string root, SqliteDatabase database)
         }
 
         // What is left has no directory, and everything built on it is as useless.
-        database.Write(c =>
+        if (known.Count > 0)
         {
-            foreach (var id in known)
-                Forget(c, id);
-        });
-        EmptyTrash();
+            database.Write(c =>
+            {
+                foreach (var id in known)
+                    Forget(c, id);
+            });
+        }
+        if (Directory.EnumerateDirectories(_trash).Any())
+            EmptyTrash();
     }
 
     /// <summary>Makes a snapshot whose directory is filled by <paramref name="fill"/> (its path, the parent).</summary>

@@ -1,5 +1,4 @@
 using System.Diagnostics;
-using System.Text;
 
 namespace BuildKit.Worker.Executor;
 
@@ -13,11 +12,11 @@ public sealed class OciRuntime : IDisposable
     private readonly ProcessSpawner _spawner;
     private readonly string _stateDirectory;
     private readonly string _logPath;
+    private bool? _keepsContainers;
 
-    private OciRuntime(string path, bool keepsContainers, string stateDirectory, string logPath, ProcessSpawner spawner)
+    private OciRuntime(string path, string stateDirectory, string logPath, ProcessSpawner spawner)
     {
         Path = path;
-        KeepsContainers = keepsContainers;
         _stateDirectory = stateDirectory;
         _logPath = logPath;
         _spawner = spawner;
@@ -25,9 +24,6 @@ public sealed class OciRuntime : IDisposable
 
     /// <summary>Absolute path of the program.</summary>
     public string Path { get; }
-
-    /// <summary>Whether <c>run --keep</c> is known: the container's cgroup can then be read after its end.</summary>
-    public bool KeepsContainers { get; }
 
     /// <summary>File the runtime logs to.</summary>
     public string LogPath => _logPath;
@@ -46,10 +42,15 @@ public sealed class OciRuntime : IDisposable
                 : "failed to find runc binary: install an OCI runtime (Debian: apt-get install crun, or runc) or name one with --oci-worker-binary");
         var state = System.IO.Path.Combine(executorDirectory, "state");
         Directory.CreateDirectory(state);
-        var help = Capture(path, ["run", "--help"]);
-        return new OciRuntime(path, help.Contains("--keep", StringComparison.Ordinal), state,
-            System.IO.Path.Combine(executorDirectory, "runc-log.json"), new ProcessSpawner());
+        return new OciRuntime(path, state, System.IO.Path.Combine(executorDirectory, "runc-log.json"), new ProcessSpawner());
     }
+
+    /// <summary>
+    /// Whether <c>run --keep</c> is known: the container's cgroup can then be read after its end. The program is asked
+    /// at the first container, not at the daemon's start, which would have to wait for it.
+    /// </summary>
+    public async ValueTask<bool> KeepsContainersAsync(CancellationToken cancellationToken) =>
+        _keepsContainers ??= (await RunAsync(["run", "--help"], cancellationToken)).Output.Contains("--keep", StringComparison.Ordinal);
 
     /// <summary>Full path of a program in PATH, or null.</summary>
     public static string? Locate(string program)
@@ -63,8 +64,12 @@ public sealed class OciRuntime : IDisposable
     }
 
     /// <summary>Starts <c>run</c> for a bundle; the process ends with the container's first process.</summary>
+    /// <param name="bundle">Directory of the specification.</param>
+    /// <param name="id">Name of the container.</param>
+    /// <param name="keep">Whether it stays until it is deleted; only where <see cref="KeepsContainersAsync"/> says so.</param>
+    /// <param name="streams">Where its input and output go.</param>
     internal Task<Process> StartRunAsync(string bundle, string id, bool keep, RuntimeStreams streams) =>
-        _spawner.StartAsync(Command(dieWithDaemon: true, streams, keep && KeepsContainers
+        _spawner.StartAsync(Command(dieWithDaemon: true, streams, keep
             ? ["run", "--bundle", bundle, "--keep", id]
             : ["run", "--bundle", bundle, id]));
 
@@ -121,19 +126,5 @@ public sealed class OciRuntime : IDisposable
         };
         start.Environment.Remove("NOTIFY_SOCKET");
         return start;
-    }
-
-    private static string Capture(string program, string[] arguments)
-    {
-        var start = new ProcessStartInfo(program) { RedirectStandardOutput = true, RedirectStandardError = true, UseShellExecute = false };
-        foreach (var argument in arguments)
-            start.ArgumentList.Add(argument);
-        using var process = Process.Start(start)!;
-        var text = new StringBuilder();
-        process.ErrorDataReceived += (_, line) => text.AppendLine(line.Data);
-        process.BeginErrorReadLine();
-        var output = process.StandardOutput.ReadToEnd();
-        process.WaitForExit();
-        return output + text;
     }
 }

@@ -96,7 +96,7 @@ public sealed class RuncExecutor(ExecutorOptions options, OciRuntime runtime, IL
         var spec = Spec(request, bundle, user, mounts, network.IsHost, networkLease.NamespacePath, resolvConf, hosts.Path);
         await File.WriteAllBytesAsync(Path.Combine(bundle.Path, "config.json"), spec.ToJson(), cancellationToken);
 
-        var keep = options.Host.CgroupNamespaces && runtime.KeepsContainers;
+        var keep = options.Host.CgroupNamespaces && await runtime.KeepsContainersAsync(cancellationToken);
         var ended = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         _running[request.Id] = ended.Task;
         try

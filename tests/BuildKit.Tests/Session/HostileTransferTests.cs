@@ -106,6 +106,31 @@ public sealed class HostileTransferTests
     }
 
     [Fact]
+    public async Task A_link_to_a_file_whose_content_is_still_to_come_is_one_with_it()
+    {
+        using var destination = new TemporaryDirectory();
+        var link = FileSyncMessage.ForStat(Owned(new SyncStat { Path = "b", Mode = File0644, Size = 2, Linkname = "a" }));
+        FileSyncMessage[] messages =
+        [
+            Entry("a"), link, FileSyncMessage.ForStat(null), FileSyncMessage.ForData(0, "hi"u8.ToArray()), FileSyncMessage.ForData(0, default),
+        ];
+        await ReceiveAsync(destination.Path, messages);
+        Assert.Equal("hi", File.ReadAllText(destination.Path + "/b"));
+        Assert.True(LinuxFile.Lstat(destination.Path + "/a").IsSameInode(LinuxFile.Lstat(destination.Path + "/b")));
+    }
+
+    [Fact]
+    public async Task A_file_takes_the_place_of_a_directory_with_all_it_holds()
+    {
+        using var destination = new TemporaryDirectory();
+        Directory.CreateDirectory(destination.Path + "/a/b");
+        File.WriteAllText(destination.Path + "/a/b/c", "x");
+        await ReceiveAsync(destination.Path, [Entry("a"), FileSyncMessage.ForStat(null), FileSyncMessage.ForData(0, "hi"u8.ToArray()), FileSyncMessage.ForData(0, default)]);
+        Assert.Equal(["a"], Directory.EnumerateFileSystemEntries(destination.Path).Select(Path.GetFileName));
+        Assert.Equal("hi", File.ReadAllText(destination.Path + "/a"));
+    }
+
+    [Fact]
     public async Task A_request_for_an_unknown_id_fails_the_sender()
     {
         using var source = new TemporaryDirectory();
