@@ -44,15 +44,13 @@ public sealed class SharedCacheTests(ObjectStoreFixture fixture) : IClassFixture
                 (await (branch % 2 == 0 ? First : Second).BuildAsync(context, "--export-cache", export + ",mode=max,merge=true")).Succeeded();
             }));
         }
+        (await First.RunAsync(["cache", "verify", import])).Succeeded();
         await Second.PruneAllAsync();
-        for (var branch = 0; branch < Branches; branch++)
+        await Task.WhenAll(Enumerable.Range(0, Branches * Rounds).Select(async i =>
         {
-            for (var round = 0; round < Rounds; round++)
-            {
-                using var context = Branch(branch, round);
-                Assert.Empty((await Second.BuildAsync(context, "--import-cache", import, "--output", "type=oci,dest=/dev/null")).Succeeded().Trace.Executed);
-            }
-        }
+            using var context = Branch(i % Branches, i / Branches);
+            Assert.Empty((await Second.BuildAsync(context, "--import-cache", import)).Succeeded().Trace.Executed);
+        }));
     }
 
     [ObjectStoreTheory]
