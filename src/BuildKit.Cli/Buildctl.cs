@@ -1,4 +1,5 @@
 using BuildKit.Cli.Commands;
+using BuildKit.Cli.Commands.Cache;
 using BuildKit.Cli.Progress;
 using BuildKit.Cli.Text;
 using BuildKit.Client;
@@ -42,7 +43,7 @@ internal static class Buildctl
 
     private static IReadOnlyList<Command> Commands() =>
     [
-        DiskUsageCommand.Create(), PruneCommand.Create(), HistoryCommands.Prune(), BuildCommand.Create(), DebugCommands.Create(), DialStdioCommand.Create(),
+        DiskUsageCommand.Create(), PruneCommand.Create(), HistoryCommands.Prune(), BuildCommand.Create(), CacheCommands.Create(), DebugCommands.Create(), DialStdioCommand.Create(),
     ];
 
     private static IReadOnlyList<Flag> GlobalFlags(string address) =>

@@ -42,6 +42,11 @@ public sealed record ImageIndex(string MediaType, IReadOnlyList<Descriptor> Mani
         return index;
     }
 
+    /// <summary>The entry of a tag in the <c>index.json</c> of a layout: by its full name, else by its reference name; null for none.</summary>
+    public Descriptor? FindTag(string tag) => Find(OciLayout.ImageNameAnnotation, tag) ?? Find(OciLayout.RefNameAnnotation, tag);
+
+    private Descriptor? Find(string annotation, string value) => Manifests.FirstOrDefault(manifest => manifest.Annotations.GetValueOrDefault(annotation, "") == value);
+
     /// <summary>The document: indented as images have it, or compact.</summary>
     public byte[] ToJson(bool indented = true)
     {

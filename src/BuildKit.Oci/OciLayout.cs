@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Security.Cryptography;
 
 namespace BuildKit.Oci;
@@ -17,6 +18,7 @@ public sealed class OciLayout(string directory)
     public const string RefNameAnnotation = "org.opencontainers.image.ref.name";
 
     private const string LayoutFile = """{"imageLayoutVersion":"1.0.0"}""";
+    private static readonly TimeSpan LongestWait = TimeSpan.FromMinutes(1);
     private const UnixFileMode FileMode0644 = UnixFileMode.UserRead | UnixFileMode.UserWrite | UnixFileMode.GroupRead | UnixFileMode.OtherRead;
 
     /// <summary>The directory of the layout.</summary>
@@ -122,7 +124,24 @@ public sealed class OciLayout(string directory)
     {
         await InitializeAsync(cancellationToken);
         await using var guard = await LockAsync(cancellationToken);
+        await EnterAsync(await ReadIndexAsync(cancellationToken), descriptor, names, tag, cancellationToken);
+    }
+
+    /// <summary>Changes what a tag of <c>index.json</c> points at. Nobody else changes the index meanwhile.</summary>
+    /// <param name="tag">The tag.</param>
+    /// <param name="change">Makes the new descriptor from the one that is there (null for none), or null to leave it.</param>
+    /// <param name="cancellationToken">Ends the wait for the lock and the change.</param>
+    public async Task ChangeTagAsync(string tag, Func<Descriptor?, Task<Descriptor?>> change, CancellationToken cancellationToken = default)
+    {
+        await InitializeAsync(cancellationToken);
+        await using var guard = await LockAsync(cancellationToken);
         var index = await ReadIndexAsync(cancellationToken);
+        if (await change(index.FindTag(tag)) is { } changed)
+            await EnterAsync(index, changed, [], tag, cancellationToken);
+    }
+
+    private async Task EnterAsync(ImageIndex index, Descriptor descriptor, IReadOnlyList<ImageReference> names, string tag, CancellationToken cancellationToken)
+    {
         var manifests = index.Manifests.ToList();
         var entries = names.Count == 0
             ? [(Name: "", Ref: tag)]
@@ -178,13 +197,18 @@ public sealed class OciLayout(string directory)
     private async Task<FileStream> LockAsync(CancellationToken cancellationToken)
     {
         var path = IndexPath + ".lock";
+        var since = Stopwatch.StartNew();
         while (true)
         {
             try
             {
-                return new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+                var file = new FileStream(path, FileMode.OpenOrCreate, FileAccess.ReadWrite, FileShare.None, 1, FileOptions.DeleteOnClose);
+                // Whoever held it before has removed the file: who opened that one holds nothing.
+                if (new FileInfo($"/proc/self/fd/{file.SafeFileHandle.DangerousGetHandle()}").LinkTarget is not { } target || !target.EndsWith(" (deleted)", StringComparison.Ordinal))
+                    return file;
+                await file.DisposeAsync();
             }
-            catch (IOException) when (File.Exists(path))
+            catch (IOException) when (since.Elapsed < LongestWait)
             {
                 await Task.Delay(20, cancellationToken);
             }

@@ -159,6 +159,8 @@ internal static class BuildCommand
                 SourcePolicy = policy,
                 ExplainsCache = flags.Bool("explain-cache"),
                 Warn = warn,
+                JoinLocalCache = (layout, current, exported, exportAttributes, token) =>
+                    RemoteCache.Backends.Local.LocalCacheMerge.JoinAsync(layout, current, exported, exportAttributes, context.Time, token),
             };
             if (ShortForm.IsUsed(flags))
                 options = ShortForm.Apply(flags, options, context.OpenInput);

@@ -12,7 +12,8 @@ internal sealed class LocalStores
 {
     private const string Latest = "latest";
     private readonly Dictionary<string, string> _stores = new(StringComparer.Ordinal);
-    private readonly List<(string Directory, string Tag)> _cacheExports = [];
+    private readonly List<(string Directory, string Tag, CacheRequest Export)> _cacheExports = [];
+    private LocalCacheJoin? _join;
     private string _layoutDirectory = "";
 
     private LocalStores()
@@ -29,7 +30,7 @@ internal sealed class LocalStores
     /// <exception cref="ClientException">An attribute is missing, or a local cache lacks the tag.</exception>
     public static async Task<LocalStores> OpenAsync(SolveOptions options, CancellationToken cancellationToken)
     {
-        var stores = new LocalStores();
+        var stores = new LocalStores { _join = options.JoinLocalCache };
         foreach (var cache in options.CacheExports)
             stores.AddCacheExport(cache);
         var imports = new List<CacheRequest>(options.CacheImports.Count);
@@ -62,8 +63,14 @@ internal sealed class LocalStores
         if (response.TryGetValue("cache.manifest", out var manifest))
         {
             var descriptor = Descriptor.Parse(System.Text.Encoding.UTF8.GetBytes(manifest));
-            foreach (var (directory, tag) in _cacheExports)
-                await new OciLayout(directory).AddToIndexAsync(descriptor, [], tag, cancellationToken);
+            foreach (var (directory, tag, export) in _cacheExports)
+            {
+                var layout = new OciLayout(directory);
+                if (_join is { } join)
+                    await layout.ChangeTagAsync(tag, async current => await join(layout, current, descriptor, export.Attributes, cancellationToken), cancellationToken);
+                else
+                    await layout.AddToIndexAsync(descriptor, [], tag, cancellationToken);
+            }
         }
         if (_layoutDirectory.Length > 0 && response.TryGetValue("containerimage.descriptor", out var encoded))
         {
@@ -84,7 +91,7 @@ internal sealed class LocalStores
                 throw new ClientException("local cache exporter requires dest");
             LinuxFile.MkdirAll(Path.GetFullPath(directory), 0x1ED);
             _stores[ContentStores.Local(directory)] = directory;
-            _cacheExports.Add((directory, cache.Attributes.GetValueOrDefault("tag", "") is { Length: > 0 } tag ? tag : Latest));
+            _cacheExports.Add((directory, cache.Attributes.GetValueOrDefault("tag", "") is { Length: > 0 } tag ? tag : Latest, cache));
         }
         else if (cache.Type == "registry" && cache.Attributes.GetValueOrDefault("ref", "").Length == 0)
         {
@@ -119,21 +126,11 @@ internal sealed class LocalStores
                 warn?.Invoke($"local cache import at {directory} not found due to err: {failure.Message}");
                 return null;
             }
-            var found = Find(index, OciLayout.ImageNameAnnotation, tag) ?? Find(index, OciLayout.RefNameAnnotation, tag)
+            var found = index.FindTag(tag)
                 ?? throw new ClientException("local cache importer requires either explicit digest, \"latest\" tag or custom tag on index.json");
             attributes["digest"] = found.Digest.ToString();
         }
         _stores[ContentStores.Local(directory)] = directory;
         return cache with { Attributes = attributes };
-    }
-
-    private static Descriptor? Find(ImageIndex index, string annotation, string value)
-    {
-        foreach (var manifest in index.Manifests)
-        {
-            if (manifest.Annotations.GetValueOrDefault(annotation, "") == value)
-                return manifest;
-        }
-        return null;
     }
 }

@@ -23,6 +23,15 @@ public sealed record ExportRequest(string Type, IReadOnlyDictionary<string, stri
 /// <param name="Attributes">What the daemon gets.</param>
 public sealed record CacheRequest(string Type, IReadOnlyDictionary<string, string> Attributes);
 
+/// <summary>Decides what a tag of a local cache directory points at after an export; called while the directory's index is locked.</summary>
+/// <param name="layout">The directory; it holds all blobs of both caches.</param>
+/// <param name="current">What the tag points at; null for nothing.</param>
+/// <param name="exported">What the build exported.</param>
+/// <param name="attributes">Attributes of the export.</param>
+/// <param name="cancellationToken">Ends it.</param>
+public delegate Task<Oci.Descriptor> LocalCacheJoin(
+    Oci.OciLayout layout, Oci.Descriptor? current, Oci.Descriptor exported, IReadOnlyDictionary<string, string> attributes, CancellationToken cancellationToken);
+
 /// <summary>Everything a build is asked for with.</summary>
 public sealed record SolveOptions
 {
@@ -64,6 +73,9 @@ public sealed record SolveOptions
 
     /// <summary>Key that lets sessions share the transferred files of a directory; may be empty.</summary>
     public string SharedKey { get; init; } = "";
+
+    /// <summary>Joins what a build exported with what a local cache directory holds; null replaces it.</summary>
+    public LocalCacheJoin? JoinLocalCache { get; init; }
 
     /// <summary>The daemon is to be asked afterwards why steps were executed; tells it beforehand, which makes its answer
     /// exact about files. Daemons that cannot explain ignore it.</summary>

@@ -1,4 +1,5 @@
 using System.Globalization;
+using BuildKit.CommandLine;
 
 namespace BuildKit.Daemon.Configuration;
 
@@ -6,7 +7,6 @@ namespace BuildKit.Daemon.Configuration;
 public readonly record struct DiskSpace(long Bytes, int Percent)
 {
     private const long WhenDiskIsUnknown = 2_000_000_000;
-    private const string Units = "kmgtp";
 
     /// <summary>Neither bytes nor percentage.</summary>
     public bool IsUnset => Bytes == 0 && Percent == 0;
@@ -21,20 +21,7 @@ public readonly record struct DiskSpace(long Bytes, int Percent)
                 ? new DiskSpace(0, percent)
                 : throw Invalid(text);
         }
-        var lower = text.Trim().ToLowerInvariant();
-        if (lower.EndsWith('b'))
-            lower = lower[..^1];
-        if (lower.EndsWith('i'))
-            lower = lower[..^1];
-        long factor = 1;
-        if (lower.Length > 0 && Units.IndexOf(lower[^1], StringComparison.Ordinal) is var unit and >= 0)
-        {
-            factor = 1L << (10 * (unit + 1));
-            lower = lower[..^1];
-        }
-        return double.TryParse(lower.Trim(), NumberStyles.AllowDecimalPoint, CultureInfo.InvariantCulture, out var number)
-            ? new DiskSpace((long)(number * factor), 0)
-            : throw Invalid(text);
+        return ByteSize.TryParse(text, out var bytes) ? new DiskSpace(bytes, 0) : throw Invalid(text);
     }
 
     /// <summary>The amount in bytes on a disk of a size; null when the size is not known.</summary>

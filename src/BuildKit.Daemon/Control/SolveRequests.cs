@@ -145,7 +145,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     {
         try
         {
-            return await build.Job.InContextAsync(export.Name, (context, token) => export.RunAsync(results, context, token), cancellationToken, id);
+            return await build.Job.InContextAsync(export.Name, (context, token) => export.RunAsync(results, build.CacheMounts, context, token), cancellationToken, id);
         }
         catch (Exception exception) when (export.IgnoreError && !cancellationToken.IsCancellationRequested)
         {

@@ -143,6 +143,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
             Images = images,
             Exec = environment,
             Definitions = definitions,
+            CacheMountTransfer = new CacheMountTransfer(cacheMounts, storage.Refs, temporary),
             Sessions = sessions,
             Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time),
             Exporters = new ExporterServices

@@ -1,3 +1,4 @@
+using System.Globalization;
 using BuildKit.Linux;
 
 namespace BuildKit.Daemon.Hosting;
@@ -56,24 +57,36 @@ internal static class PrivateMounts
             _ = Mounts.TryUnmount(SecondCgroups, lazy: true);
     }
 
-    // The runtime raises its own soft limit before the first line of ours runs; the parent still has the original.
+    // The runtime raises its own soft limit before the first line of ours runs; the parent still has the original. Its hard
+    // limit may be above ours, which nobody below us can pass.
     private static string? ParentOpenFiles()
     {
         try
         {
             var stat = File.ReadAllText("/proc/self/stat");
             var parent = stat[(stat.LastIndexOf(')') + 2)..].Split(' ')[1];
-            foreach (var line in File.ReadLines($"/proc/{parent}/limits"))
-            {
-                if (!line.StartsWith("Max open files", StringComparison.Ordinal))
-                    continue;
-                var words = line["Max open files".Length..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
-                return words[0] == "unlimited" || words[1] == "unlimited" ? null : $"{words[0]} {words[1]}";
-            }
+            if (OpenFilesOf(parent) is not { } original || OpenFilesOf("self") is not { } own)
+                return null;
+            var hard = Math.Min(original.Hard, own.Hard);
+            return string.Create(CultureInfo.InvariantCulture, $"{Math.Min(original.Soft, hard)} {hard}");
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             // Another user's parent: steps then get the daemon's own limit.
+        }
+        return null;
+    }
+
+    private static (long Soft, long Hard)? OpenFilesOf(string process)
+    {
+        foreach (var line in File.ReadLines($"/proc/{process}/limits"))
+        {
+            if (!line.StartsWith("Max open files", StringComparison.Ordinal))
+                continue;
+            var words = line["Max open files".Length..].Split(' ', StringSplitOptions.RemoveEmptyEntries);
+            return long.TryParse(words[0], CultureInfo.InvariantCulture, out var soft) && long.TryParse(words[1], CultureInfo.InvariantCulture, out var hard)
+                ? (soft, hard)
+                : null;
         }
         return null;
     }

@@ -27,6 +27,7 @@ public sealed class Build : IAsyncDisposable
     {
         _services = services;
         Job = job;
+        CacheMounts = new BuildCacheMounts(services.Exec.CacheMounts, services.CacheMountTransfer, job);
         Permissions = permissions;
         _policies = policies;
         job.Values[DefinitionLoader.PermissionsKey] = permissions;
@@ -35,6 +36,9 @@ public sealed class Build : IAsyncDisposable
 
     /// <summary>The solver's side of this build.</summary>
     public Job Job { get; }
+
+    /// <summary>Cache mounts of its steps.</summary>
+    public BuildCacheMounts CacheMounts { get; }
 
     /// <summary>What the request was granted.</summary>
     public BuildPermissions Permissions { get; }
@@ -128,6 +132,7 @@ public sealed class Build : IAsyncDisposable
     {
         foreach (var result in _results)
             await result.DisposeAsync();
+        CacheMounts.Dispose();
         await Job.DiscardAsync();
     }
 
@@ -136,7 +141,7 @@ public sealed class Build : IAsyncDisposable
     {
         if (definition.Def.Count == 0)
             return null;
-        var edge = await _services.Definitions.LoadAsync(definition, [.. _policies, .. policies], Permissions, [.. imports.Select(Import)], cancellationToken);
+        var edge = await _services.Definitions.LoadAsync(definition, [.. _policies, .. policies], Permissions, [.. imports.Select(Import)], cancellationToken, CacheMounts.Use);
         var lazy = new LazyResult(definition, async token =>
         {
             try
@@ -157,7 +162,9 @@ public sealed class Build : IAsyncDisposable
         var key = new StringBuilder(import.Type);
         foreach (var (name, value) in import.Attributes.OrderBy(attribute => attribute.Key, StringComparer.Ordinal))
             key.Append('\0').Append(name).Append('=').Append(value);
-        return _imports.GetOrAdd(key.ToString(), _ => _services.Caches.OpenImport(import.Type, import.Attributes, Job));
+        var cache = _imports.GetOrAdd(key.ToString(), _ => _services.Caches.OpenImport(import.Type, import.Attributes, Job));
+        CacheMounts.Import(cache, import.Attributes);
+        return cache;
     }
 }
 

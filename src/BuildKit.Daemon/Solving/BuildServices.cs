@@ -24,6 +24,9 @@ public sealed record BuildServices
     /// <summary>Makes graphs of definitions.</summary>
     public required DefinitionLoader Definitions { get; init; }
 
+    /// <summary>Cache mounts as layers.</summary>
+    public required CacheMountTransfer CacheMountTransfer { get; init; }
+
     public required IClientSessions Sessions { get; init; }
 
     public required CacheTransfer Caches { get; init; }

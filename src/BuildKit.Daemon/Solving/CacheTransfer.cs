@@ -3,6 +3,7 @@ using BuildKit.RemoteCache.Backends;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Export;
 using BuildKit.RemoteCache.Import;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Session.Content;
 using BuildKit.Solver;
@@ -19,6 +20,7 @@ public sealed class CacheTransfer(
 {
     // Connections to object stores outlive a build: those to the same store are used again.
     private readonly HttpMessageInvoker _http = StoreConnection.CreateInvoker();
+    private readonly MergeTurns _turns = new();
 
     /// <summary>An imported cache, resolved in the background and shown as a step of the build. One that cannot be had
     /// answers nothing; the build goes on.</summary>
@@ -30,7 +32,7 @@ public sealed class CacheTransfer(
     public async Task<CacheExportTask> OpenExportAsync(
         string type, IReadOnlyDictionary<string, string> attributes, string sessionId, CancellationToken cancellationToken) =>
         new(type, await backends.ResolveExporterAsync(type, attributes, Context(sessionId), cancellationToken),
-            CacheAttributes.Mode(attributes), CacheAttributes.IgnoreError(attributes), time);
+            CacheAttributes.Mode(attributes), CacheAttributes.IgnoreError(attributes), CacheMountSelection.Read(attributes), time);
 
     private CacheBackendContext Context(string sessionId) => new()
     {
@@ -41,11 +43,12 @@ public sealed class CacheTransfer(
             : new SessionContentStore(new ContentClient((await sessions.GetAsync(sessionId, cancellationToken)).Channel, name)),
         Time = time,
         Http = _http,
+        Turns = _turns,
     };
 }
 
 /// <summary>One cache export of one build.</summary>
-public sealed class CacheExportTask(string type, ICacheExportBackend backend, CacheExportMode mode, bool ignoreError, TimeProvider time)
+public sealed class CacheExportTask(string type, ICacheExportBackend backend, CacheExportMode mode, bool ignoreError, CacheMountSelection? mounts, TimeProvider time)
 {
     /// <summary>Type of the backend.</summary>
     public string Type => type;
@@ -59,10 +62,12 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
     /// <summary>The records travel inside the image's config, written by the image exporter.</summary>
     public bool IsInline => backend is InlineCacheExport;
 
-    /// <summary>Writes the results' records to the backend.</summary>
+    /// <summary>Writes the results' records to the backend, and the cache mounts that are to travel with them.</summary>
     public Task<IReadOnlyDictionary<string, string>> RunAsync(
-        IReadOnlyList<CachedResult> results, IOperationContext context, CancellationToken cancellationToken) =>
-        CacheExport.RunAsync(backend, mode, results, MakeLayersAsync, context, time, cancellationToken);
+        IReadOnlyList<CachedResult> results, BuildCacheMounts used, IOperationContext context, CancellationToken cancellationToken) =>
+        CacheExport.RunAsync(
+            backend, mode, results, MakeLayersAsync, context, time, cancellationToken,
+            mounts is null ? null : (progress, token) => used.CollectAsync(mounts, backend.Compression, progress.Log, token));
 
     /// <summary>The records of one result whose image has these layers; null when none of them is of use.</summary>
     public async Task<byte[]?> CreateInlineAsync(CachedResult result, RemoteLayers layers, IOperationContext context, CancellationToken cancellationToken)

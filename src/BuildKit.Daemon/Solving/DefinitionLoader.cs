@@ -19,10 +19,11 @@ public sealed class DefinitionLoader(Platform defaultPlatform, CacheMounts cache
     /// <summary>Key of a build's source policies in <see cref="Job.Values"/>.</summary>
     public const string PoliciesKey = "policies";
 
-    /// <summary>The edge a definition stands for.</summary>
+    /// <summary>The edge a definition stands for; <paramref name="loaded"/> sees the graph before anything of it runs.</summary>
     /// <exception cref="SourcedException">It is broken or not allowed.</exception>
     public async Task<Edge> LoadAsync(
-        Definition definition, IReadOnlyList<Policy> policies, BuildPermissions permissions, IReadOnlyList<ICacheManager> caches, CancellationToken cancellationToken)
+        Definition definition, IReadOnlyList<Policy> policies, BuildPermissions permissions, IReadOnlyList<ICacheManager> caches, CancellationToken cancellationToken,
+        Action<LlbGraph>? loaded = null)
     {
         LlbGraph graph;
         try
@@ -41,6 +42,7 @@ public sealed class DefinitionLoader(Platform defaultPlatform, CacheMounts cache
         {
             throw new SourcedException(new LlbException("failed to load LLB: " + exception.Message, exception), definition);
         }
+        loaded?.Invoke(graph);
         if (graph.PrunedCacheIds.Count > 0)
             await cacheMounts.ForgetAsync([.. graph.PrunedCacheIds.Select(id => (id.Key, id.Value))], cancellationToken);
         return SolverGraph.ToEdge(graph, caches);

@@ -2,6 +2,7 @@ using BuildKit.Oci;
 using BuildKit.Registry;
 using BuildKit.Registry.Auth;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Session.Content;
 using BuildKit.Solver;
@@ -18,7 +19,7 @@ public interface ICacheExportBackend
     /// <summary>Compression of newly made layers.</summary>
     CompressionOptions Compression { get; }
 
-    /// <summary>Replaces what the target holds. Returns what clients are told (keys start with <c>cache.</c>).</summary>
+    /// <summary>Replaces what the target holds, or joins it when the attributes say so. Returns what clients are told (keys start with <c>cache.</c>).</summary>
     Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken);
 }
 
@@ -33,6 +34,9 @@ public interface ICacheImportBackend
 
     /// <summary>Image reference lazy layers belong to; empty for none.</summary>
     string ImageRef { get; }
+
+    /// <summary>Contents of cache mounts that came with the cache; known once it was read.</summary>
+    IReadOnlyList<CacheMountLayer> Mounts => [];
 
     /// <summary>Requests wait for their turn on this side at the moment: silence says nothing of the store.</summary>
     bool IsBusy => false;
@@ -84,6 +88,9 @@ public sealed record CacheBackendContext
 
     /// <summary>Connections to object stores and to services that give credentials for them; shared by all builds.</summary>
     public HttpMessageInvoker Http { get; init; } = StoreConnection.CreateInvoker();
+
+    /// <summary>Order among exports that join the same cache.</summary>
+    public MergeTurns Turns { get; init; } = new();
 
     /// <summary>Variables of the daemon's environment; null for one that is not set.</summary>
     public Func<string, string?> Environment { get; init; } = System.Environment.GetEnvironmentVariable;

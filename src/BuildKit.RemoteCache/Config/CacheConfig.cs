@@ -9,6 +9,13 @@ namespace BuildKit.RemoteCache.Config;
 /// <param name="Records">Records, linked by index.</param>
 public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOnlyList<CacheConfigRecord> Records)
 {
+    /// <summary>More of this cache lies in parts beside this document, and readers who know of them take them all together.
+    /// An extension: the key is written when true, and readers of the original leave it out.</summary>
+    public bool HasParts { get; init; }
+
+    /// <summary>Contents of cache mounts, by id; see <see cref="CacheConfigMount"/>.</summary>
+    public IReadOnlyList<CacheConfigMount> Mounts { get; init; } = [];
+
     /// <summary>Reads a document. Unknown keys are ignored, names match without case.</summary>
     /// <exception cref="FormatException">It is no such document.</exception>
     public static CacheConfig Parse(ReadOnlyMemory<byte> json)
@@ -16,14 +23,20 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         using var document = Open(json);
         List<CacheConfigLayer> layers = [];
         List<CacheConfigRecord> records = [];
+        List<CacheConfigMount> mounts = [];
+        var hasParts = false;
         foreach (var property in Members(document.RootElement, "cache config"))
         {
             if (Is(property, "layers"))
                 layers = Items(property.Value, ReadLayer);
             else if (Is(property, "records"))
                 records = Items(property.Value, ReadRecord);
+            else if (Is(property, "mounts"))
+                mounts = Items(property.Value, ReadMount);
+            else if (Is(property, "parts"))
+                hasParts = property.Value.ValueKind == JsonValueKind.True;
         }
-        return new CacheConfig(layers, records);
+        return new CacheConfig(layers, records) { HasParts = hasParts, Mounts = mounts };
     }
 
     /// <summary>Reads the bare list of records of an inline cache.</summary>
@@ -41,6 +54,12 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         writer.WriteStartObject();
         WriteList(writer, "layers", Layers, layer => layer.WriteTo(writer));
         WriteList(writer, "records", Records, record => record.WriteTo(writer));
+        WriteList(writer, "mounts", Mounts, mount => mount.WriteTo(writer));
+        if (HasParts)
+        {
+            writer.WriteName("parts");
+            writer.WriteBoolean(true);
+        }
         writer.WriteEndObject();
         return writer.ToArray();
     }
@@ -111,6 +130,23 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         return annotations;
     }
 
+    private static CacheConfigMount ReadMount(JsonElement element)
+    {
+        var mount = new CacheConfigMount("", default, new CacheLayerAnnotations("", default, 0, Zero));
+        foreach (var property in Members(element, "mount"))
+        {
+            if (Is(property, "id"))
+                mount = mount with { Id = Text(property) };
+            else if (Is(property, "blob"))
+                mount = mount with { Blob = Digest.Unchecked(Text(property)) };
+            else if (Is(property, "annotations"))
+                mount = mount with { Layer = ReadAnnotations(property.Value) };
+            else if (Is(property, "usedAt"))
+                mount = mount with { UsedAt = Time(property) };
+        }
+        return mount;
+    }
+
     private static CacheConfigRecord ReadRecord(JsonElement element)
     {
         var record = new CacheConfigRecord(default);
@@ -124,6 +160,8 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
                 record = record with { Digest = Digest.Unchecked(Text(property)) };
             else if (Is(property, "inputs"))
                 record = record with { Inputs = Items<IReadOnlyList<CacheConfigLink>>(property.Value, input => Items(input, ReadLink)) };
+            else if (Is(property, "usedAt"))
+                record = record with { UsedAt = Time(property) };
         }
         return record;
     }
@@ -212,20 +250,26 @@ public sealed record CacheConfigLayer(Digest Blob, int Parent, CacheLayerAnnotat
         if (Annotations is not null)
         {
             writer.WriteName("annotations");
-            writer.WriteStartObject();
-            writer.WriteText("mediaType", Annotations.MediaType);
-            writer.WriteText("diffID", Annotations.DiffId.ToString());
-            writer.WriteNonZero("size", Annotations.Size);
-            writer.WriteName("createdAt");
-            writer.WriteString(Annotations.CreatedAt.ToString());
-            writer.WriteEndObject();
+            Annotations.WriteTo(writer);
         }
         writer.WriteEndObject();
     }
 }
 
 /// <summary>What a layer blob is. The size is in bytes.</summary>
-public sealed record CacheLayerAnnotations(string MediaType, Digest DiffId, long Size, Rfc3339Time CreatedAt);
+public sealed record CacheLayerAnnotations(string MediaType, Digest DiffId, long Size, Rfc3339Time CreatedAt)
+{
+    internal void WriteTo(CanonicalJsonWriter writer)
+    {
+        writer.WriteStartObject();
+        writer.WriteText("mediaType", MediaType);
+        writer.WriteText("diffID", DiffId.ToString());
+        writer.WriteNonZero("size", Size);
+        writer.WriteName("createdAt");
+        writer.WriteString(CreatedAt.ToString());
+        writer.WriteEndObject();
+    }
+}
 
 /// <summary>One record: a key, the keys it follows from and its results.</summary>
 /// <param name="Digest">Record digest; any text is accepted.</param>
@@ -239,6 +283,10 @@ public sealed record CacheConfigRecord(Digest Digest)
 
     /// <summary>For each input, the links that lead to this record.</summary>
     public IReadOnlyList<IReadOnlyList<CacheConfigLink>> Inputs { get; init; } = [];
+
+    /// <summary>When a build last exported this record into a cache that several share; null when nobody noted it. An extension
+    /// that readers of the original leave out.</summary>
+    public Rfc3339Time? UsedAt { get; init; }
 
     internal void WriteTo(CanonicalJsonWriter writer)
     {
@@ -278,6 +326,11 @@ public sealed record CacheConfigRecord(Digest Digest)
             }
             writer.WriteEndArray();
         });
+        if (UsedAt is { } usedAt)
+        {
+            writer.WriteName("usedAt");
+            writer.WriteString(usedAt.ToString());
+        }
         writer.WriteEndObject();
     }
 }

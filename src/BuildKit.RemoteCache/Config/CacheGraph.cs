@@ -20,6 +20,12 @@ public sealed class CacheNode(Digest digest, bool isDiscarded = false)
     /// <summary>Results, the main one of each kind first.</summary>
     public List<CacheNodeResult> Results { get; } = [];
 
+    /// <summary>When a build last exported it into a shared cache; null when nobody noted it.</summary>
+    public Rfc3339Time? UsedAt { get; set; }
+
+    /// <summary>It belongs to the export under way: limits of a shared cache do not touch it.</summary>
+    public bool IsPinned { get; set; }
+
     /// <summary>Adds a link; one from a discarded record only counts as "has this input".</summary>
     public void LinkFrom(CacheNode source, int input, Digest selector)
     {
@@ -68,7 +74,7 @@ public static class CacheGraph
         List<CacheNode> order = [.. nodes.Where(n => !n.IsDiscarded)];
         foreach (var node in order)
         {
-            var copy = new CacheNode(node.Digest);
+            var copy = new CacheNode(node.Digest) { UsedAt = node.UsedAt, IsPinned = node.IsPinned };
             copy.Results.AddRange(node.Results);
             copies[node] = copy;
         }
@@ -139,6 +145,9 @@ public static class CacheGraph
                         same.Inputs[i].UnionWith(node.Inputs[i]);
                     foreach (var result in node.Results.Where(r => !same.Results.Contains(r)))
                         same.Results.Add(result);
+                    same.IsPinned |= node.IsPinned;
+                    if (same.UsedAt is null || node.UsedAt > same.UsedAt)
+                        same.UsedAt = node.UsedAt ?? same.UsedAt;
                     replaced[node] = same;
                 }
             }

@@ -13,7 +13,24 @@ public sealed record LayerBlob(Descriptor Descriptor, IBlobProvider Provider);
 /// <summary>A written graph.</summary>
 /// <param name="Config">The document.</param>
 /// <param name="Blobs">Every blob the document names.</param>
-public sealed record MarshalledCache(CacheConfig Config, IReadOnlyDictionary<Digest, LayerBlob> Blobs);
+public sealed record MarshalledCache(CacheConfig Config, IReadOnlyDictionary<Digest, LayerBlob> Blobs)
+{
+    /// <summary>Layers that must be in the store, each once: those of the results in the order of their entries, then those of mounts.</summary>
+    public IEnumerable<Digest> Layers => Config.Layers.Select(layer => layer.Blob).Concat(Config.Mounts.Select(mount => mount.Blob)).Distinct();
+
+    /// <summary>The cache with the contents of cache mounts.</summary>
+    public MarshalledCache With(IEnumerable<CacheMountLayer> mounts)
+    {
+        var blobs = new Dictionary<Digest, LayerBlob>(Blobs);
+        List<CacheConfigMount> listed = [];
+        foreach (var mount in mounts.OrderBy(mount => mount.Mount.Id, StringComparer.Ordinal))
+        {
+            listed.Add(mount.Mount);
+            blobs.TryAdd(mount.Mount.Blob, mount.Layer);
+        }
+        return new MarshalledCache(Config with { Mounts = listed }, blobs);
+    }
+}
 
 /// <summary>Writes a graph as a cache config. The order is total: equal graphs give equal bytes (spec 04 §3.4).</summary>
 public static class CacheMarshaller
@@ -70,6 +87,7 @@ public static class CacheMarshaller
                     .OrderBy(link => link.Link)
                     .ThenBy(link => link.Selector, StringComparer.Ordinal)
                     .ToList()),
+                UsedAt = record.UsedAt,
             }));
         return new MarshalledCache(config, blobs);
     }

@@ -55,7 +55,7 @@ public static class CacheParser
 
         CacheNode Make(CacheConfigRecord record)
         {
-            var node = new CacheNode(record.Digest);
+            var node = new CacheNode(record.Digest) { UsedAt = record.UsedAt };
             for (var input = 0; input < record.Inputs.Count; input++)
             {
                 while (node.Inputs.Count <= input)

@@ -1,4 +1,5 @@
 using BuildKit.RemoteCache.Backends;
+using BuildKit.RemoteCache.Config;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 using BuildKit.Storage.Refs;
@@ -28,10 +29,12 @@ public static class CacheExport
     /// <param name="context">The vertex' context.</param>
     /// <param name="time">Clock of the progress records.</param>
     /// <param name="cancellationToken">Ends the export.</param>
+    /// <param name="mounts">Contents of cache mounts that go along; null for none.</param>
     public static Task<IReadOnlyDictionary<string, string>> RunAsync(
         ICacheExportBackend backend, CacheExportMode mode, IReadOnlyList<CachedResult> results,
         Func<IResult, CompressionOptions, CancellationToken, Task<IReadOnlyList<object>>> makeLayers,
-        IOperationContext context, TimeProvider time, CancellationToken cancellationToken)
+        IOperationContext context, TimeProvider time, CancellationToken cancellationToken,
+        Func<CacheProgress, CancellationToken, Task<IReadOnlyList<CacheMountLayer>>>? mounts = null)
     {
         var progress = new CacheProgress(context.Progress, time);
         return progress.RunAsync("preparing build cache for export", async () =>
@@ -45,9 +48,12 @@ public static class CacheExport
                 ResolveRemotes = (result, token) => makeLayers(result, backend.Compression, token),
             };
             await FillAsync(target, results, options, cancellationToken).ConfigureAwait(false);
+            var along = mounts is null ? [] : await mounts(progress, cancellationToken).ConfigureAwait(false);
             while (true)
             {
                 var cache = await target.MarshalAsync(cancellationToken).ConfigureAwait(false);
+                if (along.Count > 0)
+                    cache = cache.With(along);
                 try
                 {
                     return await backend.WriteAsync(cache, progress, cancellationToken).ConfigureAwait(false);

@@ -37,6 +37,14 @@ public sealed class ImportedCache : ICacheManager
     /// <summary>Why it answers with nothing; null when it was resolved, or is not yet.</summary>
     public Exception? Failure => _state.Failure;
 
+    /// <summary>Contents of cache mounts that came with it, and whether their bytes come from the client's session; none while it
+    /// cannot be had.</summary>
+    public async Task<(IReadOnlyList<CacheMountLayer> Mounts, bool SessionBound)> GetMountsAsync(CancellationToken cancellationToken)
+    {
+        await _sources.WaitAsync(cancellationToken).ConfigureAwait(false);
+        return (_state.Mounts, _state.IsSessionBound);
+    }
+
     /// <summary>Identity of an import within a build: equal ones share a source.</summary>
     public static string IdOf(string type, IReadOnlyDictionary<string, string> attributes)
     {
@@ -71,6 +79,11 @@ public sealed class ImportedCache : ICacheManager
                 return await job.InContextAsync<IReadOnlyList<LocalCacheManager>>($"importing cache manifest from {id}", async (vertex, token) =>
                 {
                     var (backend, graphs) = await ReadAsync(vertex, token).ConfigureAwait(false);
+                    state.IsSessionBound = backend.IsSessionBound;
+                    state.Mounts = [.. backend.Mounts.Select(mount => mount with
+                    {
+                        Layer = mount.Layer with { Provider = health.Guard(mount.Layer.Provider, () => backend.IsBusy, progress: null) },
+                    })];
                     return graphs.Select((graph, i) =>
                     {
                         var parsed = new ParsedCache(graph);
@@ -141,6 +154,11 @@ public sealed class ImportedCache : ICacheManager
     private sealed class ImportState
     {
         private Exception? _failure;
+
+        /// <summary>Written before the sources are there, read after.</summary>
+        public IReadOnlyList<CacheMountLayer> Mounts { get; set; } = [];
+
+        public bool IsSessionBound { get; set; }
 
         public Exception? Failure
         {

@@ -15,7 +15,7 @@ internal static class AnnotatedCache
     public static IReadOnlyList<LayerBlob> Blobs(MarshalledCache cache)
     {
         List<LayerBlob> blobs = [];
-        foreach (var digest in cache.Config.Layers.Select(layer => layer.Blob).Distinct())
+        foreach (var digest in cache.Layers)
         {
             if (!cache.Blobs.TryGetValue(digest, out var blob))
                 throw new RemoteCacheException($"missing blob {digest}");
@@ -30,6 +30,15 @@ internal static class AnnotatedCache
     {
         Layers = [.. cache.Config.Layers.Select(layer => layer with { Annotations = AnnotationsOf(cache.Blobs[layer.Blob].Descriptor) })],
     };
+
+    /// <summary>A config with annotations and its blobs.</summary>
+    /// <exception cref="FormatException">The bytes are no config.</exception>
+    /// <exception cref="RemoteCacheException">An entry does not say what its blob is.</exception>
+    public static MarshalledCache Read(ReadOnlyMemory<byte> json, IBlobProvider provider)
+    {
+        var config = CacheConfig.Parse(json);
+        return new MarshalledCache(config, BlobsOf(config, provider)).With(CacheMountLayer.In(config, provider));
+    }
 
     /// <summary>The blobs of a config by digest.</summary>
     /// <exception cref="RemoteCacheException">An entry does not say what its blob is.</exception>

@@ -4,6 +4,8 @@ using Azure.Identity;
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
+using BuildKit.RemoteCache.Tools;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -23,7 +25,7 @@ internal static class AzureBlobCache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
-        return new Export(config, client);
+        return new Export(config, client, context.Time);
     }
 
     public static async Task<ICacheImportBackend> CreateImportAsync(
@@ -32,6 +34,30 @@ internal static class AzureBlobCache
         var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
         return new Import(config, client);
     }
+
+    /// <summary>What prunes the names of a container.</summary>
+    public static async Task<IPrunableCache> OpenPrunerAsync(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    {
+        var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
+        return new ObjectStorePruner(token => new ObjectStoreParts(
+            config.Names,
+            (name, change) => ReplaceAsync(client, config.ManifestKey(name), name, change, context.Time, token),
+            () => client.ListAsync(config.ManifestKey("") + "/", token),
+            async key => (await client.ReadTaggedAsync(key, token).ConfigureAwait(false))?.Bytes,
+            () => client.ListAsync(config.BlobKey(default) + "/", token),
+            digest => client.DeleteAsync(config.BlobKey(digest), token)));
+    }
+
+    /// <summary>Replaces the config of a name on condition that it still is what was read.</summary>
+    private static Task ReplaceAsync(
+        AzureBlobClient client, string key, string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, TimeProvider time, CancellationToken cancellationToken) =>
+        ConditionalMerge.RunAsync(
+            name,
+            async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
+            async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
+                ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
+                : null,
+            (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
 
     private static async Task<(AzureBlobConfig Config, AzureBlobClient Client)> ConnectAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
@@ -84,7 +110,7 @@ internal static class AzureBlobCache
         ExcludeBrokerCredential = true,
     });
 
-    private sealed class Export(AzureBlobConfig config, AzureBlobClient client) : ICacheExportBackend
+    private sealed class Export(AzureBlobConfig config, AzureBlobClient client, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting cache to Azure Blob Storage";
 
@@ -109,20 +135,32 @@ internal static class AzureBlobCache
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
                 foreach (var name in config.Names)
-                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                {
+                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => config.Merge is { } merge
+                        ? JoinAsync(cache, name, merge, cancellationToken)
+                        : client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                }
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
+
+        private Task JoinAsync(MarshalledCache cache, string name, MergeOptions merge, CancellationToken cancellationToken) => ReplaceAsync(
+            client, config.ManifestKey(name), name,
+            async there => await CacheMerge.JoinAsync(cache, there is null ? [] : [there], merge, time.GetUtcNow(), cancellationToken).ConfigureAwait(false),
+            time, cancellationToken);
     }
 
     private sealed class Import(AzureBlobConfig config, AzureBlobClient client) : ICacheImportBackend, IBlobProvider
     {
         private readonly ConcurrentDictionary<Digest, Task<bool>> _there = new();
+        private readonly ConcurrentBag<CacheMountLayer> _mounts = [];
 
         public bool IsSessionBound => false;
 
         public string ImageRef => "";
+
+        public IReadOnlyList<CacheMountLayer> Mounts => CacheMerge.Newest([.. _mounts]);
 
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
@@ -160,6 +198,8 @@ internal static class AzureBlobCache
                 var blobs = AnnotatedCache.BlobsOf(document, this);
                 progress.Note($"found {blobs.Count} layers in cache");
                 graph = CacheParser.Parse(document, blobs);
+                foreach (var mount in CacheMountLayer.In(document, this))
+                    _mounts.Add(mount);
             }).ConfigureAwait(false);
             return graph;
         }

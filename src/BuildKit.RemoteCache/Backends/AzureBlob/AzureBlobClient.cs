@@ -59,6 +59,75 @@ internal sealed class AzureBlobClient(StoreConnection store, string accountUrl, 
     public Task<byte[]> ReadAsync(string name, CancellationToken cancellationToken) =>
         store.ReadAsync(new StoreRequest(HttpMethod.Get, Blob(name)), static (_, bytes) => bytes, cancellationToken);
 
+    /// <summary>A small blob's bytes and the tag of its state, or null when it is not there.</summary>
+    public async Task<(byte[] Bytes, string ETag)?> ReadTaggedAsync(string name, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await store.ReadAsync<(byte[], string)?>(
+                new StoreRequest(HttpMethod.Get, Blob(name)),
+                static (response, bytes) => (bytes, response.Headers.NonValidated.TryGetValues("ETag", out var tag) ? tag.ToString() : ""), cancellationToken).ConfigureAwait(false);
+        }
+        catch (TransferException e) when (e.Code == "BlobNotFound")
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Writes a small blob if its state still is the given one.</summary>
+    /// <param name="name">The blob.</param>
+    /// <param name="bytes">Its bytes.</param>
+    /// <param name="etag">Tag of the state it must have; null when it must not be there.</param>
+    /// <param name="cancellationToken">Ends the upload.</param>
+    /// <returns>Whether it was written.</returns>
+    public async Task<bool> TryReplaceAsync(string name, byte[] bytes, string? etag, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await store.RunAsync(Put(name, StoreBody.Of(bytes), etag is null ? OnlyNew : new("If-Match", etag)), cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        catch (TransferException e) when (e.Status == 412 || e.Code is "BlobAlreadyExists" or "ConditionNotMet")
+        {
+            return false;
+        }
+        catch (TransferException e)
+        {
+            throw e.WithMessage($"failed to upload blob {name}: {e.Message}");
+        }
+    }
+
+    /// <summary>All blobs whose names begin so.</summary>
+    public async Task<IReadOnlyList<ListedObject>> ListAsync(string prefix, CancellationToken cancellationToken)
+    {
+        List<ListedObject> found = [];
+        var next = "";
+        do
+        {
+            var marker = next.Length > 0 ? $"&marker={Uri.EscapeDataString(next)}" : "";
+            var page = await store.ReadAsync(
+                new StoreRequest(HttpMethod.Get, $"{_url}?comp=list{marker}&prefix={Uri.EscapeDataString(prefix)}&restype=container"),
+                static (_, bytes) => StoreListing.Parse(bytes, "Blob", "Name", "Content-Length", "Last-Modified", "NextMarker"), cancellationToken).ConfigureAwait(false);
+            found.AddRange(page.Objects);
+            next = page.Next;
+        }
+        while (next.Length > 0);
+        return found;
+    }
+
+    /// <summary>Removes a blob; one that is not there is success.</summary>
+    public async Task DeleteAsync(string name, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await store.RunAsync(new StoreRequest(HttpMethod.Delete, Blob(name)), cancellationToken).ConfigureAwait(false);
+        }
+        catch (TransferException e) when (e.Code == "BlobNotFound")
+        {
+            // Another one was faster.
+        }
+    }
+
     /// <summary>Opens a blob at an offset; see <see cref="StoreDownload.Open"/>.</summary>
     public Stream Open(string name, long offset, long size) =>
         StoreDownload.Open(store, new StoreRequest(HttpMethod.Get, Blob(name)), "x-ms-range", offset, size);

@@ -1,4 +1,5 @@
 using BuildKit.Oci;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Layers;
 
@@ -31,6 +32,9 @@ internal sealed record AzureBlobConfig
 
     public CompressionOptions Compression { get; init; } = CompressionOptions.Default;
 
+    /// <summary>How an export joins what is there; null when it replaces it.</summary>
+    public MergeOptions? Merge { get; init; }
+
     /// <summary>Reads attributes.</summary>
     /// <exception cref="FormatException">Something needed is missing or cannot be read.</exception>
     public static AzureBlobConfig Read(IReadOnlyDictionary<string, string> attributes, Func<string, string?> environment)
@@ -55,6 +59,7 @@ internal sealed record AzureBlobConfig
             SecretAccessKey = attributes.GetValueOrDefault("secret_access_key") ?? "",
             Timeout = CacheAttributes.Timeout(attributes, "azblob"),
             Compression = CacheAttributes.Compression(attributes),
+            Merge = MergeOptions.Read(attributes),
         };
     }
 

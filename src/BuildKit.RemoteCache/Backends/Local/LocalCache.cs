@@ -14,7 +14,7 @@ internal static class LocalCache
     {
         var directory = CacheAttributes.Required(attributes, "dest", "local cache exporter requires dest");
         return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
-            "exporting cache to client directory", attributes,
+            "exporting cache to client directory", attributes, context,
             async token => new Target(await context.OpenClientStore(ContentStores.Local(directory), token).ConfigureAwait(false)
                 ?? throw new RemoteCacheException("local cache exporter requires session"))));
     }

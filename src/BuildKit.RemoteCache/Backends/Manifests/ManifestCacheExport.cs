@@ -1,5 +1,6 @@
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 
@@ -18,13 +19,12 @@ internal interface IManifestTarget
 
 /// <summary>Writes a cache as an index or an image manifest (spec 04 §6): layers, config, then the document that names them.</summary>
 internal sealed class ManifestCacheExport(
-    string vertexName, IReadOnlyDictionary<string, string> attributes, Func<CancellationToken, Task<IManifestTarget>> openTarget) : ICacheExportBackend
+    string vertexName, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context,
+    Func<CancellationToken, Task<IManifestTarget>> openTarget) : ICacheExportBackend
 {
-    private const int LargestImportable = 1 << 20;
-    private const string DiffIdAnnotation = "containerd.io/uncompressed";
-
     private readonly bool _oci = CacheAttributes.Flag(attributes, "oci-mediatypes", fallback: true);
     private readonly bool _asImage = CacheAttributes.Flag(attributes, "image-manifest", fallback: false);
+    private readonly MergeOptions? _merge = MergeOptions.Read(attributes, ManifestDocument.LargestImportable);
 
     public string VertexName => vertexName;
 
@@ -40,47 +40,43 @@ internal sealed class ManifestCacheExport(
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
         var target = await openTarget(cancellationToken).ConfigureAwait(false);
-
-        List<Descriptor> layers = [];
-        foreach (var layer in cache.Config.Layers)
+        foreach (var layer in cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)))
         {
-            if (!cache.Blobs.TryGetValue(layer.Blob, out var blob))
-                throw new RemoteCacheException($"missing blob {layer.Blob}");
-            if (!blob.Descriptor.Annotations.ContainsKey(DiffIdAnnotation))
-                throw new RemoteCacheException($"layer {layer.Blob} has no {DiffIdAnnotation} annotation: importers could not use it");
-            layers.Add(blob.Descriptor with { MediaType = MediaTypes.ConvertLayer(blob.Descriptor.MediaType, _oci) ?? blob.Descriptor.MediaType });
-            await progress.RunAsync($"writing layer {layer.Blob}", () => RemoteCacheException.WrapAsync(
+            var descriptor = ManifestDocument.DescriptorOf(cache, layer);
+            var provider = cache.Blobs[layer].Provider;
+            await progress.RunAsync($"writing layer {layer}", () => RemoteCacheException.WrapAsync(
                 "error writing layer blob",
-                () => target.WriteLayerAsync(
-                    blob.Descriptor, token => blob.Provider.OpenAsync(blob.Descriptor, 0, token), progress.Log, cancellationToken))).ConfigureAwait(false);
+                () => target.WriteLayerAsync(descriptor, token => provider.OpenAsync(descriptor, 0, token), progress.Log, cancellationToken))).ConfigureAwait(false);
         }
 
-        var json = cache.Config.ToJson();
-        if (json.Length > LargestImportable)
-            progress.Log($"warning: the cache config has {json.Length} bytes; importers that allow {LargestImportable} will refuse it\n");
-        var config = Descriptor.Of(MediaTypes.CacheConfig, json);
-        await progress.RunAsync($"writing config {config.Digest}", () => RemoteCacheException.WrapAsync(
-            "error writing config blob", () => target.WriteConfigAsync(config, json, cancellationToken))).ConfigureAwait(false);
-
-        var (manifest, document) = Document(layers, config);
-        var name = _asImage ? "writing cache image manifest" : "writing cache manifest";
-        await progress.RunAsync($"{name} {manifest.Digest}", () => RemoteCacheException.WrapAsync(
-            "error writing manifest blob", () => target.WriteManifestAsync(manifest, document, cancellationToken))).ConfigureAwait(false);
+        Descriptor manifest;
+        if (_merge is not null && target is IJoinableTarget joinable)
+        {
+            using var turn = await context.Turns.EnterAsync(joinable.Place, cancellationToken).ConfigureAwait(false);
+            manifest = await new ManifestMerge(joinable, _merge, context.Time).JoinAsync(
+                cache, Document, (document, last) => last ? WriteManifestAsync(document) : WriteConfigAsync(document), cancellationToken).ConfigureAwait(false);
+        }
+        else
+        {
+            var document = Document(cache);
+            if (document.ConfigJson.Length > ManifestDocument.LargestImportable)
+                progress.Log($"warning: the cache config has {document.ConfigJson.Length} bytes; importers that allow {ManifestDocument.LargestImportable} will refuse it\n");
+            await WriteConfigAsync(document).ConfigureAwait(false);
+            await WriteManifestAsync(document).ConfigureAwait(false);
+            manifest = document.Manifest;
+        }
         return new Dictionary<string, string>(StringComparer.Ordinal)
         {
             ["cache.manifest"] = System.Text.Encoding.UTF8.GetString(manifest.ToJson()),
         };
-    }
 
-    private (Descriptor Descriptor, byte[] Json) Document(List<Descriptor> layers, Descriptor config)
-    {
-        if (_asImage)
-        {
-            var image = new Manifest(MediaTypes.OciManifest, config, layers).ToJson(indented: false);
-            return (Descriptor.Of(MediaTypes.OciManifest, image), image);
-        }
-        var type = MediaTypes.Index(_oci);
-        var index = new ImageIndex(type, [.. layers, config]).ToJson(indented: false);
-        return (Descriptor.Of(type, index), index);
+        ManifestDocument Document(MarshalledCache content) => ManifestDocument.Of(content, _oci, _asImage);
+
+        Task WriteConfigAsync(ManifestDocument document) => progress.RunAsync($"writing config {document.Config.Digest}", () => RemoteCacheException.WrapAsync(
+            "error writing config blob", () => target.WriteConfigAsync(document.Config, document.ConfigJson, cancellationToken)));
+
+        Task WriteManifestAsync(ManifestDocument document) => progress.RunAsync(
+            $"{(_asImage ? "writing cache image manifest" : "writing cache manifest")} {document.Manifest.Digest}", () => RemoteCacheException.WrapAsync(
+                "error writing manifest blob", () => target.WriteManifestAsync(document.Manifest, document.ManifestJson, cancellationToken)));
     }
 }

@@ -2,6 +2,7 @@ using BuildKit.Oci;
 using BuildKit.Registry;
 using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Manifests;
+using BuildKit.RemoteCache.Tools;
 using BuildKit.Storage.Content;
 
 namespace BuildKit.RemoteCache.Backends.Registry;
@@ -16,7 +17,7 @@ internal static class RegistryCache
     {
         var (reference, insecure) = Read(attributes);
         return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
-            "exporting cache to registry", attributes,
+            "exporting cache to registry", attributes, context,
             _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time))));
     }
 
@@ -30,13 +31,20 @@ internal static class RegistryCache
             new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
     }
 
+    /// <summary>What prunes the cache of a reference.</summary>
+    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
+    {
+        var (reference, insecure) = Read(attributes);
+        return new ManifestPruner(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time));
+    }
+
     private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)
     {
         var reference = ImageReference.ParseWithDefaultTag(CacheAttributes.Required(attributes, "ref", "missing ref"));
         return (reference, CacheAttributes.Flag(attributes, "registry.insecure", fallback: false));
     }
 
-    private sealed class Target(RegistryRepository repository, TimeProvider time) : IManifestTarget
+    private sealed class Target(RegistryRepository repository, TimeProvider time) : IJoinableTarget
     {
         private RegistryPusher Pusher => repository.Pusher!;
 
@@ -48,6 +56,22 @@ internal static class RegistryCache
 
         public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
             Pusher.PushManifestAsync(descriptor, bytes, repository.Reference.Tag, cancellationToken);
+
+        public string Place => repository.Reference.ToString();
+
+        public IBlobProvider Blobs { get; } = new RegistryBlobs(repository);
+
+        public async Task<Descriptor?> FindCurrentAsync(CancellationToken cancellationToken)
+        {
+            try
+            {
+                return await repository.ResolveAsync(cancellationToken).ConfigureAwait(false);
+            }
+            catch (RegistryNotFoundException)
+            {
+                return null;
+            }
+        }
     }
 
     /// <summary>Blobs of a repository; whether one is there is believed from its descriptor.</summary>

@@ -3,6 +3,8 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Backends.S3.Credentials;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
+using BuildKit.RemoteCache.Tools;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -26,7 +28,22 @@ internal static class S3Cache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var config = S3Config.Read(attributes, context.Environment);
-        return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context)));
+        return Task.FromResult<ICacheImportBackend>(new Import(config, Connect(config, context), context.Time));
+    }
+
+    /// <summary>What prunes the names of a bucket.</summary>
+    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
+    {
+        var config = S3Config.Read(attributes, context.Environment);
+        var client = Connect(config, context);
+        var merge = new S3Merge(config, client, context.Time);
+        return new ObjectStorePruner(token => new ObjectStoreParts(
+            config.Names,
+            (name, change) => merge.ReplaceAsync(name, change, token),
+            () => client.ListAsync(config.Prefix + config.ManifestsPrefix, token),
+            key => client.ReadAsync(key, token),
+            () => client.ListAsync(config.Prefix + config.BlobsPrefix, token),
+            digest => client.DeleteAsync(config.BlobKey(digest), token)));
     }
 
     private static S3Client Connect(S3Config config, CacheBackendContext context)
@@ -55,7 +72,11 @@ internal static class S3Cache
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
                 foreach (var name in config.Names)
-                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
+                {
+                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => config.Merge is { } merge
+                        ? new S3Merge(config, client, time).JoinAsync(cache, name, merge, cancellationToken)
+                        : client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
+                }
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);
@@ -96,11 +117,13 @@ internal static class S3Cache
         }
     }
 
-    private sealed class Import(S3Config config, S3Client client) : ICacheImportBackend, IBlobProvider
+    private sealed class Import(S3Config config, S3Client client, TimeProvider time) : ICacheImportBackend, IBlobProvider
     {
         public bool IsSessionBound => false;
 
         public string ImageRef => "";
+
+        public IReadOnlyList<CacheMountLayer> Mounts { get; private set; } = [];
 
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
@@ -109,7 +132,13 @@ internal static class S3Cache
             if (json is null)
                 return [];
             var document = CacheConfig.Parse(json.AsMemory(0, LengthOfObject(json)));
-            return [CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this))];
+            var graph = CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            Mounts = CacheMountLayer.In(document, this);
+            if (!document.HasParts)
+                return [graph];
+            var parts = await new S3Merge(config, client, time).ReadPartsAsync(config.Names[0], this, cancellationToken).ConfigureAwait(false);
+            Mounts = CacheMerge.Newest([.. Mounts, .. parts.SelectMany(part => CacheMountLayer.In(part.Cache.Config, this))]);
+            return [CacheGraph.Normalize([.. graph, .. parts.SelectMany(part => CacheParser.Parse(part.Cache.Config, part.Cache.Blobs))])];
         }
 
         public ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>

@@ -50,6 +50,64 @@ internal sealed class S3Client(StoreConnection store, S3Endpoint endpoint, strin
         }
     }
 
+    /// <summary>A small object's bytes and the tag of its state, or null when it is not there.</summary>
+    public async Task<(byte[] Bytes, string ETag)?> ReadTaggedAsync(string key, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await store.ReadAsync<(byte[], string)?>(
+                Request(HttpMethod.Get, "GetObject", key, "x-id=GetObject"),
+                static (response, bytes) => (bytes, response.Headers.NonValidated.TryGetValues("ETag", out var tag) ? tag.ToString() : ""), cancellationToken).ConfigureAwait(false);
+        }
+        catch (TransferException e) when (e.Status == 404 && e.Code is "NoSuchKey" or "NotFound")
+        {
+            return null;
+        }
+    }
+
+    /// <summary>Writes a small object if its state still is the given one.</summary>
+    /// <param name="key">The object.</param>
+    /// <param name="bytes">Its bytes.</param>
+    /// <param name="etag">Tag of the state it must have; null when it must not be there.</param>
+    /// <param name="cancellationToken">Ends the upload.</param>
+    /// <returns>Whether it was written. Stores that know no conditions write always.</returns>
+    public async Task<bool> TryPutAsync(string key, byte[] bytes, string? etag, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var request = Request(HttpMethod.Put, "PutObject", key, "x-id=PutObject",
+                [new("Content-Type", OctetStream), etag is null ? new("If-None-Match", "*") : new("If-Match", etag)]);
+            await store.RunAsync(request with { Body = StoreBody.Of(bytes) }, cancellationToken).ConfigureAwait(false);
+            return true;
+        }
+        catch (TransferException e) when (e.Status is 409 or 412 || (e.Status == 404 && e.Code is "NoSuchKey" or "NotFound"))
+        {
+            return false;
+        }
+    }
+
+    /// <summary>All objects whose keys begin so.</summary>
+    public async Task<IReadOnlyList<ListedObject>> ListAsync(string prefix, CancellationToken cancellationToken)
+    {
+        List<ListedObject> found = [];
+        var next = "";
+        do
+        {
+            var query = $"{(next.Length > 0 ? $"continuation-token={UrlEncoding.Encode(next, "")}&" : "")}list-type=2&prefix={UrlEncoding.Encode(prefix, "")}";
+            var request = new StoreRequest(HttpMethod.Get, endpoint.Bucket(query)) { Operation = "operation error S3: ListObjectsV2" };
+            var page = await store.ReadAsync(
+                request, static (_, bytes) => StoreListing.Parse(bytes, "Contents", "Key", "Size", "LastModified", "NextContinuationToken"), cancellationToken).ConfigureAwait(false);
+            found.AddRange(page.Objects);
+            next = page.Next;
+        }
+        while (next.Length > 0);
+        return found;
+    }
+
+    /// <summary>Removes an object; one that is not there is success.</summary>
+    public Task DeleteAsync(string key, CancellationToken cancellationToken) =>
+        store.RunAsync(Request(HttpMethod.Delete, "DeleteObject", key, "x-id=DeleteObject"), cancellationToken);
+
     /// <summary>Opens an object at an offset; see <see cref="StoreDownload.Open"/>.</summary>
     public Stream Open(string key, long offset, long size) =>
         StoreDownload.Open(store, Request(HttpMethod.Get, "GetObject", key, "x-id=GetObject"), "Range", offset, size);

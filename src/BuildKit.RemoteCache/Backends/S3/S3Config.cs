@@ -1,6 +1,7 @@
 using System.Globalization;
 using BuildKit.CommandLine;
 using BuildKit.Oci;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Layers;
 
@@ -43,6 +44,9 @@ internal sealed record S3Config
 
     public CompressionOptions Compression { get; init; } = CompressionOptions.Default;
 
+    /// <summary>How an export joins what is there; null when it replaces it.</summary>
+    public MergeOptions? Merge { get; init; }
+
     /// <summary>Reads attributes; the daemon's environment fills in bucket and region.</summary>
     /// <exception cref="FormatException">Something needed is missing or cannot be read.</exception>
     public static S3Config Read(IReadOnlyDictionary<string, string> attributes, Func<string, string?> environment)
@@ -68,10 +72,14 @@ internal sealed record S3Config
                 : throw new FormatException(Positive),
             Timeout = CacheAttributes.Timeout(attributes, "s3"),
             Compression = CacheAttributes.Compression(attributes),
+            Merge = MergeOptions.Read(attributes),
         };
     }
 
     public string BlobKey(Digest digest) => Prefix + BlobsPrefix + digest;
 
     public string ManifestKey(string name) => Prefix + ManifestsPrefix + name;
+
+    /// <summary>Where writers leave their own caches for a name in stores that know no conditions.</summary>
+    public string PartsPrefix(string name) => ManifestKey(name) + ".parts/";
 }

@@ -30,6 +30,9 @@ internal sealed partial class S3Endpoint
     /// <summary>URL of an object, every byte of it as it is signed.</summary>
     public string Object(string key, string query = "") => $"{_base}/{UrlEncoding.Encode(key, "/")}{(query.Length > 0 ? "?" + query : "")}";
 
+    /// <summary>URL of the bucket itself.</summary>
+    public string Bucket(string query) => $"{_base}/?{query}";
+
     /// <summary>Domain of Amazon's services in a region's partition.</summary>
     internal static string Domain(string region) => region switch
     {

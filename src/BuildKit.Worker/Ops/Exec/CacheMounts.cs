@@ -29,6 +29,8 @@ public sealed class CacheMounts(IRefStore refs, TimeProvider time)
     private static readonly TimeSpan LockPoll = TimeSpan.FromMilliseconds(100);
     private readonly SemaphoreSlim _lock = new(1, 1);
     private readonly Dictionary<string, SharedMount> _shared = new(StringComparer.Ordinal);
+    private readonly Lock _offersLock = new();
+    private readonly List<SeedOffer> _offers = [];
 
     /// <summary>
     /// The directory for a cache id on a base. Dispose the handle when the step has ended; the content stays.
@@ -37,6 +39,8 @@ public sealed class CacheMounts(IRefStore refs, TimeProvider time)
         string cacheId, IImmutableRef? parent, CacheSharing sharing, string description, CancellationToken cancellationToken)
     {
         var key = parent is null ? cacheId : cacheId + ":" + parent.Id;
+        await using var seed = parent is null ? await SeedAsync(cacheId, cancellationToken) : null;
+        parent ??= seed;
         if (sharing == CacheSharing.Shared)
             return await AcquireSharedAsync(key, parent, description, cancellationToken);
         while (true)
@@ -58,6 +62,40 @@ public sealed class CacheMounts(IRefStore refs, TimeProvider time)
         }
     }
 
+    /// <summary>Takes part in an existing directory without a base, as a sharing step would; null when there is none or a step has
+    /// it for itself.</summary>
+    public async Task<ICacheMountHandle?> TryShareAsync(string cacheId, CancellationToken cancellationToken)
+    {
+        await _lock.WaitAsync(cancellationToken);
+        try
+        {
+            if (!_shared.TryGetValue(cacheId, out var shared))
+            {
+                var (found, _) = await FindUnlockedAsync(cacheId, cancellationToken);
+                if (found is null)
+                    return null;
+                shared = new SharedMount(cacheId, found);
+                _shared.Add(cacheId, shared);
+            }
+            shared.Users++;
+            return new SharedHandle(this, shared);
+        }
+        finally
+        {
+            _lock.Release();
+        }
+    }
+
+    /// <summary>Offers first contents for directories without a base that do not exist yet, until disposed.</summary>
+    /// <param name="seed">Makes the record to start from, owned by the caller, or null when it has none; by cache id.</param>
+    public IDisposable OfferSeeds(Func<string, CancellationToken, Task<IImmutableRef?>> seed)
+    {
+        var offer = new SeedOffer(this, seed);
+        lock (_offersLock)
+            _offers.Add(offer);
+        return offer;
+    }
+
     /// <summary>Detaches every directory of some cache ids, so that the next step starts with an empty one.
     /// A directory in use goes when its users are done.</summary>
     /// <param name="ids">Cache ids with whether the mount has a base of its own.</param>
@@ -74,6 +112,37 @@ public sealed class CacheMounts(IRefStore refs, TimeProvider time)
         {
             _lock.Release();
         }
+    }
+
+    private async Task<IImmutableRef?> SeedAsync(string cacheId, CancellationToken cancellationToken)
+    {
+        List<SeedOffer> offers;
+        lock (_offersLock)
+            offers = [.. _offers];
+        if (offers.Count == 0)
+            return null;
+        await _lock.WaitAsync(cancellationToken);
+        try
+        {
+            if (_shared.ContainsKey(cacheId))
+                return null;
+            foreach (var id in await refs.SearchAsync(IndexPrefix + cacheId, cancellationToken))
+            {
+                if (refs.GetMetadata(id)?.Get(IndexKey) == cacheId)
+                    return null;
+            }
+        }
+        finally
+        {
+            _lock.Release();
+        }
+        // Not under the lock: it may be a long download.
+        foreach (var offer in offers)
+        {
+            if (await offer.MakeAsync(cacheId, cancellationToken) is { } seed)
+                return seed;
+        }
+        return null;
     }
 
     private async Task ForgetOneAsync(string id, bool nested, CancellationToken cancellationToken)
@@ -167,6 +236,17 @@ public sealed class CacheMounts(IRefStore refs, TimeProvider time)
         finally
         {
             _lock.Release();
+        }
+    }
+
+    private sealed class SeedOffer(CacheMounts owner, Func<string, CancellationToken, Task<IImmutableRef?>> make) : IDisposable
+    {
+        public Task<IImmutableRef?> MakeAsync(string cacheId, CancellationToken cancellationToken) => make(cacheId, cancellationToken);
+
+        public void Dispose()
+        {
+            lock (owner._offersLock)
+                owner._offers.Remove(this);
         }
     }
 

@@ -22,6 +22,14 @@ internal sealed class MemoryStore : IAsyncDisposable
     /// <summary>Answers instead of the store when it returns true.</summary>
     public Func<HttpContext, Task<bool>> Before { get; set; } = _ => Task.FromResult(false);
 
+    /// <summary>Writes are refused when their <c>If-Match</c> or <c>If-None-Match</c> is not met; else such headers mean nothing.</summary>
+    public bool KnowsConditions { get; set; }
+
+    /// <summary>How old all objects say they are.</summary>
+    public TimeSpan Age { get; set; }
+
+    private readonly Lock _writing = new();
+
     public string Host => _server.Host;
 
     public static async Task<MemoryStore> StartAsync()
@@ -62,9 +70,16 @@ internal sealed class MemoryStore : IAsyncDisposable
         }
         else if (request.Method == "DELETE")
         {
-            foreach (var part in Objects.Keys.Where(k => k.StartsWith(path + "#", StringComparison.Ordinal)))
+            foreach (var part in Objects.Keys.Where(k => k == path || k.StartsWith(path + "#", StringComparison.Ordinal)))
                 Objects.TryRemove(part, out _);
             context.Status(204);
+        }
+        else if (request.Query["list-type"] == "2")
+        {
+            var prefix = path.TrimEnd('/') + "/" + request.Query["prefix"];
+            var found = Objects.Where(o => o.Key.StartsWith(prefix, StringComparison.Ordinal)).OrderBy(o => o.Key, StringComparer.Ordinal)
+                .Select(o => $"<Contents><Key>{o.Key[(path.TrimEnd('/').Length + 1)..]}</Key><LastModified>{DateTimeOffset.UtcNow - Age:O}</LastModified><Size>{o.Value.Length}</Size></Contents>");
+            await context.Response.WriteAsync($"<ListBucketResult>{string.Concat(found)}</ListBucketResult>");
         }
         else if (request.Method == "PUT")
         {
@@ -73,8 +88,11 @@ internal sealed class MemoryStore : IAsyncDisposable
                 : query["comp"] == "block" ? $"{path}#{query["blockid"]}" : path;
             if (query["comp"] == "blocklist")
                 Objects[path] = [.. Regex.Matches(Encoding.UTF8.GetString(body.ToArray()), "<Latest>(.*?)</Latest>").SelectMany(id => Objects[$"{path}#{id.Groups[1].Value}"])];
-            else
-                Objects[key] = body.ToArray();
+            else if (!TryWrite(request, key, body.ToArray()))
+            {
+                context.Status(412);
+                return;
+            }
             context.Response.Headers.ETag = "\"e\"";
             context.Status(request.Headers.ContainsKey("x-ms-version") ? 201 : 200);
         }
@@ -87,6 +105,7 @@ internal sealed class MemoryStore : IAsyncDisposable
         }
         else
         {
+            context.Response.Headers.ETag = Tag(bytes);
             context.Response.Headers.LastModified = DateTimeOffset.UtcNow.ToString("R");
             var range = $"{request.Headers.Range}{request.Headers["x-ms-range"]}";
             var from = range.Length > 0 ? int.Parse(range["bytes=".Length..].TrimEnd('-'), System.Globalization.CultureInfo.InvariantCulture) : 0;
@@ -100,4 +119,18 @@ internal sealed class MemoryStore : IAsyncDisposable
                 await context.Response.Body.WriteAsync(bytes.AsMemory(from));
         }
     }
+
+    private bool TryWrite(HttpRequest request, string key, byte[] bytes)
+    {
+        lock (_writing)
+        {
+            var there = Objects.GetValueOrDefault(key);
+            if (KnowsConditions && ((request.Headers.IfMatch.Count > 0 && (there is null || request.Headers.IfMatch != Tag(there))) || (request.Headers.IfNoneMatch == "*" && there is not null)))
+                return false;
+            Objects[key] = bytes;
+            return true;
+        }
+    }
+
+    private static string Tag(byte[] bytes) => $"\"{Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(bytes))[..32]}\"";
 }
