@@ -44,17 +44,19 @@ public sealed class RegistryClient : IDisposable
     /// <param name="access">What for.</param>
     /// <param name="credentials">The session's credentials.</param>
     /// <param name="isInsecure">As exporter attribute <c>registry.insecure</c>: the configuration is ignored.</param>
-    public RegistryRepository Open(ImageReference reference, RegistryAccess access, IRegistryCredentials credentials, bool isInsecure = false)
+    /// <param name="silence">How long it may be silent; null for <see cref="RegistryConfig.Silence"/>.</param>
+    public RegistryRepository Open(ImageReference reference, RegistryAccess access, IRegistryCredentials credentials, bool isInsecure = false, TimeSpan? silence = null)
     {
         var hosts = isInsecure ? InsecureHosts(reference.Domain) : _hosts;
         var isPush = access == RegistryAccess.Push;
         // The session is part of the handler's key everywhere; here it also keeps whole push namespaces apart.
         var space = $"{reference.Name}::{(isPush ? "push" : "pull")}{(isInsecure ? ":insecure" : "")}{(isPush ? "::" + credentials.SessionId : "")}";
         var authorizer = new Authorizer(_authorizations, space, credentials, sharesTokens: !isPush, _config.UserAgent);
+        var retry = new RegistryRetry(hosts.Time, _config.FirstRetry);
         var endpoints = hosts.For(reference.Domain)
-            .Select(endpoint => (endpoint, new RegistryRequests(endpoint, authorizer, _config.UserAgent)))
+            .Select(endpoint => (endpoint, new RegistryRequests(endpoint, authorizer, _config.UserAgent, retry, silence ?? _config.Silence)))
             .ToList();
-        return new RegistryRepository(reference, isPush, endpoints, _limiter, hosts.Time);
+        return new RegistryRepository(reference, isPush, endpoints, _limiter, retry);
     }
 
     /// <inheritdoc/>

@@ -194,7 +194,7 @@ public sealed class RegistryPusher
     }
 
     private Task<PushOutcome> RetryAsync(Func<Task<PushOutcome>> push, PushOptions options, CancellationToken cancellationToken) =>
-        RegistryRetry.RunAsync(push, options.Log, _repository.Time, cancellationToken);
+        _repository.Retry.RunAsync(push, options.Log, cancellationToken);
 
     private async Task<bool> ExistsAsync(string path, Descriptor descriptor, bool byTag, CancellationToken cancellationToken)
     {

@@ -19,17 +19,18 @@ public sealed class RegistryRepository : IBlobSource
     private const string ResolveAccept =
         MediaTypes.DockerManifest + ", " + MediaTypes.DockerManifestList + ", " + MediaTypes.OciManifest + ", " + MediaTypes.OciIndex + ", */*";
 
-    private static readonly ResumeRules Resuming = new(
-        static error => error is RegistryTransportException { IsTransient: true }, static text => new RegistryTransportException(text, isTransient: true));
-
     private readonly IReadOnlyList<(RegistryEndpoint Endpoint, RegistryRequests Requests)> _hosts;
     private readonly IReadOnlyList<string> _scopes;
     private readonly TransferLimiter _limiter;
+    private readonly ResumeRules _resuming;
 
     internal RegistryRepository(
-        ImageReference reference, bool isPush, IReadOnlyList<(RegistryEndpoint, RegistryRequests)> hosts, TransferLimiter limiter, TimeProvider time)
+        ImageReference reference, bool isPush, IReadOnlyList<(RegistryEndpoint, RegistryRequests)> hosts, TransferLimiter limiter, RegistryRetry retry)
     {
-        (Reference, _hosts, _limiter, Time) = (reference, hosts, limiter, time);
+        (Reference, _hosts, _limiter, Retry) = (reference, hosts, limiter, retry);
+        _resuming = new ResumeRules(
+            static error => error is RegistryTransportException { IsTransient: true }, static text => new RegistryTransportException(text, isTransient: true), PauseAsync);
+        Persistent = new PersistentSource(this);
         _scopes = [Scopes.Repository(reference.Path, push: false)];
         Pusher = isPush ? new RegistryPusher(this, hosts[^1].Item1, hosts[^1].Item2) : null;
     }
@@ -40,10 +41,16 @@ public sealed class RegistryRepository : IBlobSource
     /// <summary>Writes to the repository; null when it was opened for reading.</summary>
     public RegistryPusher? Pusher { get; }
 
-    /// <summary>Whether reads wait for others to end at the moment: there are at most four at once per registry.</summary>
-    public bool IsBusy => _limiter.IsBusy(Reference.Domain);
+    /// <summary>Whether reads wait at the moment, for others to end (there are at most four at once per registry) or for the
+    /// registry's sake: its silence says nothing then.</summary>
+    public bool IsBusy => _limiter.IsBusy(Reference.Domain) || Retry.IsWaiting;
 
-    internal TimeProvider Time { get; }
+    /// <summary>How transfers of this repository are repeated.</summary>
+    public RegistryRetry Retry { get; }
+
+    /// <summary>The blobs as <see cref="OpenAsync"/> has them; where that gives up because the registry is busy or a connection
+    /// broke before the first byte, this waits and asks again.</summary>
+    public IBlobSource Persistent { get; }
 
     /// <summary>Finds the descriptor of the reference's tag or digest (spec 07 §12.7): <c>HEAD</c>, and <c>GET</c> where the
     /// answer has no digest or length.</summary>
@@ -88,7 +95,14 @@ public sealed class RegistryRepository : IBlobSource
     /// <param name="offset">First byte wanted.</param>
     /// <param name="cancellationToken">Unused until reads, which take their own.</param>
     public Task<Stream> OpenAsync(Descriptor descriptor, long offset = 0, CancellationToken cancellationToken = default) =>
-        Task.FromResult<Stream>(new ResumingStream((position, _) => OpenOnceAsync(descriptor, position, cancellationToken), offset, descriptor.Size, Resuming));
+        Task.FromResult<Stream>(new ResumingStream((position, _) => OpenOnceAsync(descriptor, position, cancellationToken), offset, descriptor.Size, _resuming));
+
+    // The first break of a transfer that moved is mended at once.
+    private Task PauseAsync(int breaks, Exception error, CancellationToken cancellationToken)
+    {
+        var asked = (error as RegistryException)?.RetryAfter;
+        return breaks == 1 && error is RegistryTransportException && asked is null ? Task.CompletedTask : Retry.PauseAsync(breaks, asked, cancellationToken);
+    }
 
     internal Task<IDisposable> EnterTransferAsync(string mediaType, bool isWrite, CancellationToken cancellationToken) =>
         _limiter.EnterAsync(Reference.Domain, mediaType, isWrite, cancellationToken);
@@ -113,7 +127,7 @@ public sealed class RegistryRepository : IBlobSource
             Check(answer, reference);
             mediaType = MediaTypeOf(answer);
             using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
-            await using var body = await answer.Response.Content.ReadAsStreamAsync(cancellationToken);
+            await using var body = await requests.OpenBodyAsync(answer, cancellationToken);
             var buffer = new byte[32 * 1024];
             size = 0;
             for (int count; size <= LargestManifest && (count = await body.ReadAsync(buffer, cancellationToken)) > 0; size += count)
@@ -216,7 +230,7 @@ public sealed class RegistryRepository : IBlobSource
         {
             if ((int)answer.Status > 299)
                 throw await FetchErrorAsync(answer, cancellationToken);
-            Stream body = new AnswerStream(await answer.Response.Content.ReadAsStreamAsync(cancellationToken), answer);
+            var body = await requests.OpenBodyAsync(answer, cancellationToken);
             if (offset > 0)
             {
                 var range = answer.Header("Content-Range");
@@ -262,7 +276,17 @@ public sealed class RegistryRepository : IBlobSource
             return new RegistryNotFoundException($"content at {answer.Url} not found: not found");
         var message = $"unexpected status code {answer.Url}: {RegistryRequests.StatusLine(answer.Response)}";
         var details = RegistryErrorBody.Format(await RegistryRequests.ReadBodyAsync(answer.Response, 1 << 20, cancellationToken));
-        return new RegistryStatusException(answer.Method, answer.Url, answer.Status, "", details.Length == 0 ? message : $"{message} - Server message: {details}");
+        return new RegistryStatusException(
+            answer.Method, answer.Url, answer.Status, "", details.Length == 0 ? message : $"{message} - Server message: {details}",
+            RegistryRequests.RetryAfter(answer.Response, TimeProvider.System));
+    }
+
+    private sealed class PersistentSource(RegistryRepository repository) : IBlobSource
+    {
+        private readonly ResumeRules _rules = repository._resuming with { IsBusy = static error => error is RegistryException { IsTransient: true } };
+
+        public Task<Stream> OpenAsync(Descriptor descriptor, long offset = 0, CancellationToken cancellationToken = default) =>
+            Task.FromResult<Stream>(new ResumingStream((position, _) => repository.OpenOnceAsync(descriptor, position, cancellationToken), offset, descriptor.Size, _rules));
     }
 
     private sealed class TooLargeException(string message) : RegistryException(message);

@@ -53,6 +53,6 @@ public sealed record ResolvedImage(
     public static async Task<ResolvedImage> ResolveAsync(RegistryRepository repository, PlatformMatcher platform, Action<string>? log = null, CancellationToken cancellationToken = default)
     {
         var root = await repository.ResolveAsync(cancellationToken);
-        return await RegistryRetry.RunAsync(() => ReadAsync(repository, root, platform, cancellationToken), log, repository.Time, cancellationToken);
+        return await repository.Retry.RunAsync(() => ReadAsync(repository, root, platform, cancellationToken), log, cancellationToken);
     }
 }

@@ -87,7 +87,8 @@ internal sealed class BuildDaemon : IAsyncDisposable
 
         var sessionManager = new SessionManager(time);
         var sessions = new ClientSessions(sessionManager);
-        var registry = new RegistryClient(WorkerIdentity.Registries(config), time);
+        var firstRetry = TransferPatience.FirstRetry();
+        var registry = new RegistryClient(WorkerIdentity.Registries(config, firstRetry), time);
         Own(new Disposing(registry));
         var temporary = Path.Combine(storage.WorkerDirectory, "mounts");
         LinuxDirectory.RemoveTree(temporary);
@@ -145,7 +146,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
             Definitions = definitions,
             CacheMountTransfer = new CacheMountTransfer(cacheMounts, storage.Refs, temporary),
             Sessions = sessions,
-            Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time),
+            Caches = new CacheTransfer(CacheBackendRegistry.WithBuiltIns(), registry, sessions, storage.Refs, workerId, time, firstRetry),
             Exporters = new ExporterServices
             {
                 Content = storage.Content,

@@ -69,8 +69,11 @@ internal static class WorkerIdentity
     }
 
     /// <summary>The registries of the configuration as the registry client takes them.</summary>
-    public static RegistryConfig Registries(DaemonConfig config) => new()
+    /// <param name="config">The configuration.</param>
+    /// <param name="firstRetry">How long failed transfers wait before their second attempt; null for the default.</param>
+    public static RegistryConfig Registries(DaemonConfig config, TimeSpan? firstRetry = null) => new()
     {
+        FirstRetry = firstRetry ?? new RegistryConfig().FirstRetry,
         Hosts = config.Registries.ToDictionary(
             host => host.Key,
             host => new RegistryHostConfig

@@ -16,7 +16,7 @@ namespace BuildKit.Daemon.Solving;
 
 /// <summary>Imports and exports build caches for builds (spec 04).</summary>
 public sealed class CacheTransfer(
-    CacheBackendRegistry backends, RegistryClient registry, IClientSessions sessions, IRefStore refs, string workerId, TimeProvider time)
+    CacheBackendRegistry backends, RegistryClient registry, IClientSessions sessions, IRefStore refs, string workerId, TimeProvider time, TimeSpan? firstRetry = null)
 {
     // Connections to object stores outlive a build: those to the same store are used again.
     private readonly HttpMessageInvoker _http = StoreConnection.CreateInvoker();
@@ -44,6 +44,7 @@ public sealed class CacheTransfer(
         Time = time,
         Http = _http,
         Turns = _turns,
+        FirstRetry = firstRetry,
     };
 }
 

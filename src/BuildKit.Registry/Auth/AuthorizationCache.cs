@@ -69,6 +69,13 @@ internal sealed class AuthHandler(string scheme, RegistryCredential credential, 
     /// <summary>The scopes of a request together with those the challenge asked for.</summary>
     public IReadOnlyList<string> ScopesOf(IEnumerable<string> requested) => Auth.Scopes.Normalize([.. requested, .. scopes]);
 
+    /// <summary>Drops a token.</summary>
+    public void Forget(string token)
+    {
+        foreach (var entry in _tokens.Where(entry => entry.Value.Token == token))
+            _tokens.TryRemove(entry);
+    }
+
     /// <summary>A token for scopes, fetched once however many ask.</summary>
     public async Task<string> TokenAsync(IReadOnlyList<string> wanted, TimeProvider time, Func<Task<RegistryToken>> fetch, CancellationToken cancellationToken)
     {

@@ -70,7 +70,12 @@ internal sealed class Authorizer(AuthorizationCache cache, string space, IRegist
             handler = null;
         }
         if (handler is not null)
+        {
+            // A token that is not accepted any more is not sent again, whatever its lifetime should have been.
+            if (challenge["error"] != "insufficient_scope" && answer.Authorization is { Scheme: "Bearer", Parameter: { } token })
+                handler.Forget(token);
             return true;
+        }
         var realm = challenge["realm"];
         if (realm.Length == 0)
             throw new RegistryException("no realm specified for token auth challenge");

@@ -38,6 +38,12 @@ public sealed record RegistryConfig
     /// <summary>Sent with requests to registries.</summary>
     public string UserAgent { get; init; } = "buildkit/v0.20";
 
+    /// <summary>How long a registry may be silent before a connection counts as broken.</summary>
+    public TimeSpan Silence { get; init; } = TimeSpan.FromMinutes(2);
+
+    /// <summary>How long a failed transfer waits before its second attempt.</summary>
+    public TimeSpan FirstRetry { get; init; } = TimeSpan.FromSeconds(1);
+
     /// <summary>The configuration for exporter attribute <c>registry.insecure=true</c>: nothing configured, the host without
     /// verification and falling back to plain HTTP (spec 07 §12.2).</summary>
     public RegistryConfig InsecureFor(string host) => this with

@@ -40,7 +40,7 @@ internal sealed class RegistryHosts(RegistryConfig config, TimeProvider time) : 
         var settings = config.Hosts.GetValueOrDefault(table) ?? new RegistryHostConfig();
         var plain = settings.PlainHttp ?? RegistryConfig.IsLocalhost(host);
         var insecure = settings.Insecure == true;
-        var transport = _transports.GetOrAdd(table, _ => new Lazy<RegistryTransport>(() => new RegistryTransport(settings, fallsBackToHttp: insecure && plain))).Value;
+        var transport = _transports.GetOrAdd(table, _ => new Lazy<RegistryTransport>(() => new RegistryTransport(settings, fallsBackToHttp: insecure && plain, config.Silence, Time))).Value;
         var needsNamespace = host != registry && !(registry == "docker.io" && host == "registry-1.docker.io");
         return new RegistryEndpoint(host, plain && !insecure ? "http" : "https", path, isMirror, needsNamespace ? registry : "", transport);
     }

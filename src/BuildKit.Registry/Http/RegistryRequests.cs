@@ -2,6 +2,7 @@ using System.Net;
 using System.Net.Http.Headers;
 using BuildKit.Registry.Auth;
 using BuildKit.Registry.Hosts;
+using BuildKit.Registry.Transfer;
 
 namespace BuildKit.Registry.Http;
 
@@ -40,18 +41,22 @@ internal sealed record RegistryRequest(HttpMethod Method, string Url, IReadOnlyL
 }
 
 /// <summary>
-/// Sends logical requests (spec 07 §12.3): authorize, send, follow redirects, take up a challenge, repeat; at most six
-/// requests each.
+/// Sends logical requests (spec 07 §12.3): authorize, send, follow redirects, take up a challenge, wait where the registry is
+/// too busy (408, 429), repeat; at most six requests each.
 /// </summary>
-internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer authorizer, string userAgent)
+internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer authorizer, string userAgent, RegistryRetry retry, TimeSpan silence)
 {
     private const int MostRequests = 6;
     private const int MostRedirects = 10;
+
+    // Tokens and error documents come at once or not at all.
+    private static readonly TimeSpan SmallBodySilence = TimeSpan.FromSeconds(30);
 
     /// <summary>The answer, whatever its status; the caller disposes it.</summary>
     public async Task<RegistryAnswer> SendAsync(RegistryRequest request, CancellationToken cancellationToken)
     {
         RegistryAnswer? previous = null;
+        var refusals = 0;
         try
         {
             for (var sent = 1; ; sent++)
@@ -72,6 +77,7 @@ internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer aut
                                 repeat = true;
                                 break;
                             case HttpStatusCode.RequestTimeout or HttpStatusCode.TooManyRequests:
+                                await retry.PauseAsync(++refusals, RetryAfter(answer.Response, endpoint.Transport.Time), cancellationToken);
                                 repeat = true;
                                 break;
                         }
@@ -96,7 +102,20 @@ internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer aut
 
     /// <summary>The error for a status nobody expected.</summary>
     public static RegistryStatusException Unexpected(string method, string url, HttpResponseMessage response) =>
-        new(method, response.RequestMessage?.RequestUri?.OriginalString ?? url, response.StatusCode, StatusLine(response));
+        new(method, response.RequestMessage?.RequestUri?.OriginalString ?? url, response.StatusCode, StatusLine(response), retryAfter: RetryAfter(response, TimeProvider.System));
+
+    /// <summary>How long an answer asks to be left alone; null when it does not say.</summary>
+    public static TimeSpan? RetryAfter(HttpResponseMessage response, TimeProvider time) => response.Headers.RetryAfter switch
+    {
+        { Delta: { } delta } => delta,
+        { Date: { } date } when date > time.GetUtcNow() => date - time.GetUtcNow(),
+        _ => null,
+    };
+
+    /// <summary>The body of an answer, watched: a broken or silent connection is a transient <see cref="RegistryTransportException"/>.
+    /// Disposing it ends the answer.</summary>
+    public async Task<Stream> OpenBodyAsync(RegistryAnswer answer, CancellationToken cancellationToken) =>
+        new AnswerStream(await answer.Response.Content.ReadAsStreamAsync(cancellationToken), answer, new SilenceLimit(silence, endpoint.Transport.Time, CancellationToken.None));
 
     /// <summary>Code and text: <c>401 Unauthorized</c>.</summary>
     public static string StatusLine(HttpResponseMessage response) => $"{(int)response.StatusCode} {response.ReasonPhrase}".TrimEnd();
@@ -105,6 +124,7 @@ internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer aut
     /// <exception cref="RegistryException">It is larger than allowed, or the connection broke.</exception>
     public static async Task<byte[]> ReadBodyAsync(HttpResponseMessage response, int limit, CancellationToken cancellationToken)
     {
+        using var silent = new SilenceLimit(SmallBodySilence, TimeProvider.System, cancellationToken);
         await using var body = await response.Content.ReadAsStreamAsync(cancellationToken);
         using var bytes = new MemoryStream();
         var buffer = new byte[16 * 1024];
@@ -113,7 +133,12 @@ internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer aut
             int count;
             try
             {
-                count = await body.ReadAsync(buffer, cancellationToken);
+                count = await body.ReadAsync(buffer, silent.Token);
+                silent.Restart();
+            }
+            catch (OperationCanceledException e) when (silent.IsOver && !cancellationToken.IsCancellationRequested)
+            {
+                throw new RegistryTransportException($"failed to read the answer of {response.RequestMessage?.RequestUri}: {silent.Reason}", isTransient: true, e);
             }
             catch (IOException e)
             {
@@ -141,7 +166,7 @@ internal sealed class RegistryRequests(RegistryEndpoint endpoint, Authorizer aut
                 first = authorization;
             else if (authorization is null && IsSameOrSubdomain(target.IdnHost, origin.IdnHost))
                 authorization = first;
-            var response = await endpoint.Transport.SendAsync(address => Message(address, method, request, body, authorization), url, cancellationToken);
+            var response = await endpoint.Transport.SendAsync(address => Message(address, method, request, body, authorization), url, cancellationToken, silence);
             var location = RegistryAnswer.Header(response, "Location").FirstOrDefault("");
             var status = (int)response.StatusCode;
             if (status is not (301 or 302 or 303 or 307 or 308) || location.Length == 0)

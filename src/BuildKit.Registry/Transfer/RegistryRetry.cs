@@ -1,19 +1,37 @@
+using System.Globalization;
+
 namespace BuildKit.Registry.Transfer;
 
-/// <summary>Repeats a whole transfer on errors that may pass: after 1, 2 and 4 seconds, then gives up (spec 07 §12.6).</summary>
-public static class RegistryRetry
+/// <summary>
+/// Repeats what may pass: after 1, 2 and 4 seconds (and up to a quarter more by chance, so that clients that were stopped
+/// together do not come back together), never sooner than the registry asked for, then gives up (spec 07 §12.6). Safe for
+/// concurrent use.
+/// </summary>
+/// <param name="time">Clock of the waits.</param>
+/// <param name="first">The first wait; a second by default. The others are multiples of it.</param>
+public sealed class RegistryRetry(TimeProvider time, TimeSpan? first = null)
 {
-    private static readonly TimeSpan Longest = TimeSpan.FromSeconds(8);
+    /// <summary>Attempts at most.</summary>
+    public const int MostAttempts = 4;
 
-    /// <summary>Runs an action until it succeeds, fails for good or four attempts are used up.</summary>
+    // Who asks for more is asked again all the same: builds do not wait for hours.
+    private static readonly TimeSpan LongestRetryAfter = TimeSpan.FromSeconds(90);
+
+    private readonly TimeSpan _first = first ?? TimeSpan.FromSeconds(1);
+    private int _waiting;
+
+    /// <summary>Whether something waits for its next attempt at the moment.</summary>
+    public bool IsWaiting => Volatile.Read(ref _waiting) > 0;
+
+    /// <summary>Runs an action until it succeeds, fails for good or its attempts are used up.</summary>
     /// <param name="action">The transfer, restartable.</param>
     /// <param name="log">Receives <c>error: …\n</c> and <c>retrying in 1s\n</c>, as the vertex log shows them.</param>
-    /// <param name="time">Clock for the waits.</param>
     /// <param name="cancellationToken">Ends the waits.</param>
-    public static async Task<T> RunAsync<T>(Func<Task<T>> action, Action<string>? log, TimeProvider time, CancellationToken cancellationToken)
+    public async Task<T> RunAsync<T>(Func<Task<T>> action, Action<string>? log, CancellationToken cancellationToken)
     {
-        for (var wait = TimeSpan.FromSeconds(1); ; wait *= 2)
+        for (var attempt = 1; ; attempt++)
         {
+            TimeSpan? asked;
             try
             {
                 return await action();
@@ -21,11 +39,35 @@ public static class RegistryRetry
             catch (RegistryException e) when (e.IsTransient && !cancellationToken.IsCancellationRequested)
             {
                 log?.Invoke($"error: {e.Message}\n");
-                if (wait >= Longest)
+                if (attempt == MostAttempts)
                     throw;
-                log?.Invoke(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"retrying in {wait.TotalSeconds}s\n"));
+                asked = e.RetryAfter;
+                log?.Invoke(string.Create(CultureInfo.InvariantCulture, $"retrying in {Math.Round(WaitAfter(attempt, asked).TotalSeconds, 2)}s\n"));
             }
-            await Task.Delay(wait, time, cancellationToken);
+            await PauseAsync(attempt, asked, cancellationToken);
         }
+    }
+
+    /// <summary>Waits before the attempt after the n-th.</summary>
+    /// <param name="attempt">How many attempts failed, counted from 1.</param>
+    /// <param name="asked">How long the registry asked to be left alone.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    public async Task PauseAsync(int attempt, TimeSpan? asked, CancellationToken cancellationToken)
+    {
+        Interlocked.Increment(ref _waiting);
+        try
+        {
+            await Task.Delay(WaitAfter(attempt, asked) * (1 + (Random.Shared.NextDouble() / 4)), time, cancellationToken);
+        }
+        finally
+        {
+            Interlocked.Decrement(ref _waiting);
+        }
+    }
+
+    private TimeSpan WaitAfter(int attempt, TimeSpan? asked)
+    {
+        var own = _first * Math.Pow(2, Math.Min(attempt - 1, 3));
+        return asked is { } wanted && wanted > own ? (wanted < LongestRetryAfter ? wanted : LongestRetryAfter) : own;
     }
 }

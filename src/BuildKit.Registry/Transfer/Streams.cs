@@ -49,18 +49,29 @@ public abstract class ReadThroughStream : Stream
     public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }
 
-/// <summary>A body that ends its answer when disposed; a broken connection is a <see cref="RegistryTransportException"/>.</summary>
-internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ReadThroughStream
+/// <summary>A body that ends its answer when disposed; a connection that breaks or falls silent is a
+/// <see cref="RegistryTransportException"/>. The limit counts while a read is under way.</summary>
+internal sealed class AnswerStream(Stream body, RegistryAnswer answer, SilenceLimit limit) : ReadThroughStream
 {
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
+        limit.Restart();
+        using var both = CancellationTokenSource.CreateLinkedTokenSource(limit.Token, cancellationToken);
         try
         {
-            return await body.ReadAsync(buffer, cancellationToken);
+            return await body.ReadAsync(buffer, both.Token);
+        }
+        catch (OperationCanceledException e) when (limit.IsOver && !cancellationToken.IsCancellationRequested)
+        {
+            throw new RegistryTransportException($"failed to read {answer.Url}: {limit.Reason}", isTransient: true, e);
         }
         catch (Exception e) when (e is IOException or HttpRequestException && !cancellationToken.IsCancellationRequested)
         {
             throw new RegistryTransportException($"failed to read {answer.Url}: unexpected EOF", isTransient: true, e);
+        }
+        finally
+        {
+            limit.Pause();
         }
     }
 
@@ -72,6 +83,7 @@ internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ReadThr
         {
             body.Dispose();
             answer.Dispose();
+            limit.Dispose();
         }
         base.Dispose(disposing);
     }
@@ -96,14 +108,17 @@ internal sealed class SlotStream(Stream body, IDisposable slot) : ReadThroughStr
 /// <summary>What a <see cref="ResumingStream"/> takes for a broken connection.</summary>
 /// <param name="IsBroken">Whether reading may go on over a new connection after this error.</param>
 /// <param name="Truncated">The error of a body that ended too early, from its text.</param>
-/// <param name="Pause">Waits before the n-th new connection in a row; null for no wait.</param>
-public sealed record ResumeRules(Func<Exception, bool> IsBroken, Func<string, Exception> Truncated, Func<int, CancellationToken, Task>? Pause = null);
+/// <param name="Pause">Waits before the n-th new connection in a row, after an error; null for no wait.</param>
+/// <param name="IsBusy">Whether an error of opening may pass, so that it is repeated; null for never.</param>
+public sealed record ResumeRules(
+    Func<Exception, bool> IsBroken, Func<string, Exception> Truncated, Func<int, Exception, CancellationToken, Task>? Pause = null, Func<Exception, bool>? IsBusy = null);
 
 /// <summary>
 /// Reads a blob over as many connections as it takes: after a broken one it goes on at the same byte, and gives up after
 /// three breaks without a byte in between (spec 07 §12.7). The bytes are not verified.
 /// </summary>
-/// <param name="open">Opens the blob at an offset; called at the first read. Its own errors are not repeated.</param>
+/// <param name="open">Opens the blob at an offset; called at the first read. Its own errors are repeated only where the rules
+/// say that they may pass.</param>
 /// <param name="offset">First byte wanted.</param>
 /// <param name="size">Size of the whole blob in bytes; 0 or less when unknown.</param>
 /// <param name="rules">What counts as broken.</param>
@@ -129,6 +144,7 @@ public sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> o
             return 0;
         while (true)
         {
+            Exception failure;
             try
             {
                 _body ??= await open(_position, cancellationToken);
@@ -140,15 +156,19 @@ public sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> o
                 _position += count;
                 return count;
             }
-            catch (Exception e) when (_body is not null && rules.IsBroken(e) && ++_breaks <= MostBreaks)
+            catch (Exception e) when (!cancellationToken.IsCancellationRequested && MayPass(e) && ++_breaks <= MostBreaks)
             {
-                await _body.DisposeAsync();
+                failure = e;
+                if (_body is not null)
+                    await _body.DisposeAsync();
                 _body = null;
             }
             if (rules.Pause is not null)
-                await rules.Pause(_breaks, cancellationToken);
+                await rules.Pause(_breaks, failure, cancellationToken);
         }
     }
+
+    private bool MayPass(Exception error) => _body is not null ? rules.IsBroken(error) : rules.IsBusy?.Invoke(error) ?? false;
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

@@ -92,6 +92,9 @@ public sealed record CacheBackendContext
     /// <summary>Order among exports that join the same cache.</summary>
     public MergeTurns Turns { get; init; } = new();
 
+    /// <summary>How long a failed request to an object store waits before its second attempt; null for each store's own.</summary>
+    public TimeSpan? FirstRetry { get; init; }
+
     /// <summary>Variables of the daemon's environment; null for one that is not set.</summary>
     public Func<string, string?> Environment { get; init; } = System.Environment.GetEnvironmentVariable;
 }

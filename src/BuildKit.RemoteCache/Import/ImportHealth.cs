@@ -21,6 +21,7 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
 {
     private readonly ConcurrentDictionary<Digest, bool> _lost = [];
     private volatile bool _isSilent;
+    private int _silenceTold;
 
     /// <summary>What people know the import by.</summary>
     public string Name => name;
@@ -32,10 +33,10 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
     public bool IsLost(Digest digest) => _isSilent || _lost.ContainsKey(digest);
 
     /// <summary>Takes note of a layer that could not be had, and tells people once why steps execute that should have been in
-    /// the cache.</summary>
+    /// the cache; that the whole import is silent is told for one layer only.</summary>
     public void Lose(Digest digest, Exception why, IProgressWriter? progress)
     {
-        if (!_lost.TryAdd(digest, true) || progress is null)
+        if (!_lost.TryAdd(digest, true) || progress is null || (_isSilent && Interlocked.Exchange(ref _silenceTold, 1) != 0))
             return;
         var reason = why is LayerLostException { InnerException: { } inner } ? inner : why;
         progress.Write(new ProgressWarning(

@@ -60,7 +60,7 @@ internal sealed class StoreAnswerStream(Stream body, StoreRequest request, IStor
         }
         catch (OperationCanceledException e) when (limit.IsOver && !cancellationToken.IsCancellationRequested)
         {
-            throw protocol.Unreachable(request, limit.Error("timed out").Message, e);
+            throw protocol.Unreachable(request, limit.Reason, e);
         }
         catch (Exception e) when (e is IOException or HttpRequestException && !cancellationToken.IsCancellationRequested)
         {

@@ -1,5 +1,6 @@
 using System.Net;
 using System.Net.Sockets;
+using BuildKit.Registry.Transfer;
 
 namespace BuildKit.RemoteCache.Transfer;
 
@@ -98,6 +99,8 @@ public sealed class StoreConnection(HttpMessageInvoker http, IStoreProtocol prot
             var error = new byte[LargestError];
             var length = await body.ReadAtLeastAsync(error, error.Length, throwOnEndOfStream: false, limit.Token).ConfigureAwait(false);
             var failure = protocol.Explain(request, response, error.AsSpan(0, length));
+            if (!failure.IsTransient && await protocol.RenewAsync(message, failure, cancellationToken).ConfigureAwait(false))
+                throw failure.AsTransient();
             throw RetryAfter(response) is { } wait
                 ? new TransferException(failure.Message) { Status = failure.Status, Code = failure.Code, IsTransient = failure.IsTransient, RetryAfter = wait }
                 : failure;
@@ -147,7 +150,7 @@ public sealed class StoreConnection(HttpMessageInvoker http, IStoreProtocol prot
         if (cancellationToken.IsCancellationRequested || error is TransferException)
             return error;
         if (limit.IsOver)
-            return protocol.Unreachable(request, limit.Error("timed out").Message, error);
+            return protocol.Unreachable(request, limit.Reason, error);
         return error is HttpRequestException or IOException or OperationCanceledException
             ? protocol.Unreachable(request, Cause(error), error)
             : error;

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Net;
+using BuildKit.Registry.Transfer;
 
 namespace BuildKit.RemoteCache.Transfer;
 

@@ -26,7 +26,7 @@ public static class StoreDownload
         new ResumeRules(
             static error => error is TransferException { IsTransient: true },
             static text => new TransferException(text) { IsTransient = true },
-            (breaks, token) => store.Policy.PauseAsync(breaks, null, store.Time, token)));
+            (breaks, _, token) => store.Policy.PauseAsync(breaks, null, store.Time, token)));
 
     /// <summary>Opens a blob at a byte; one that the store sends whole is read up to there.</summary>
     /// <exception cref="TransferException">The store refused, or answered with other bytes.</exception>

@@ -46,6 +46,10 @@ public interface IStoreProtocol
     /// <summary>The error an answer tells. <see cref="TransferException.RetryAfter"/> is filled by the caller.</summary>
     TransferException Explain(StoreRequest request, HttpResponseMessage response, ReadOnlySpan<byte> body);
 
+    /// <summary>Whether a refused request is worth another attempt because it can be signed with another proof of the same identity:
+    /// one that expires may do so in the middle of a transfer.</summary>
+    ValueTask<bool> RenewAsync(HttpRequestMessage message, TransferException refusal, CancellationToken cancellationToken) => ValueTask.FromResult(false);
+
     /// <summary>The error when no answer came.</summary>
     TransferException Unreachable(StoreRequest request, string cause, Exception inner);
 }

@@ -15,6 +15,9 @@ public sealed class TransferException(string message, Exception? inner = null) :
     /// <summary>How long the store asked to be left alone; null when it did not say.</summary>
     public TimeSpan? RetryAfter { get; init; }
 
+    /// <summary>The same error, of a request that may succeed when it is sent again.</summary>
+    public TransferException AsTransient() => new(Message, this) { Status = Status, Code = Code, IsTransient = true, RetryAfter = RetryAfter };
+
     /// <summary>The same error with more said around it.</summary>
     public TransferException WithMessage(string text) =>
         new(text, this) { Status = Status, Code = Code, IsTransient = IsTransient, RetryAfter = RetryAfter };

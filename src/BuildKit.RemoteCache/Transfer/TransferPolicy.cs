@@ -12,6 +12,9 @@ public sealed record TransferPolicy(int Attempts, TimeSpan FirstDelay, TimeSpan 
     /// <summary>Three attempts with up to 20 seconds between them, as Amazon's clients do by default.</summary>
     public static TransferPolicy Default { get; } = new(3, TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(20), TimeSpan.FromMinutes(1));
 
+    /// <summary>The same patience with another first wait; null for its own.</summary>
+    public TransferPolicy StartingAt(TimeSpan? firstDelay) => firstDelay is { } first ? this with { FirstDelay = first } : this;
+
     /// <summary>Runs an action until it succeeds, fails for good or its attempts are used up.</summary>
     /// <param name="action">One attempt; restartable.</param>
     /// <param name="time">Clock of the waits.</param>

@@ -164,7 +164,8 @@ public sealed class ContentStoreProvider
         if (request.Expected.Length > 0)
         {
             ingest.Expected = request.Expected;
-            if (blobs.Find(ParseDigest(request.Expected)) is not null)
+            // A file of another size was damaged and is replaced.
+            if (blobs.Find(ParseDigest(request.Expected)) is { } there && (request.Total <= 0 || there.Length == request.Total))
                 throw new RpcException(StatusCode.AlreadyExists, $"blob with expected digest {request.Expected} exists: already exists");
         }
         if (request.Total > 0)

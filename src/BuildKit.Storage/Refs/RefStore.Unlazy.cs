@@ -20,7 +20,7 @@ public sealed partial class RefStore
                 return Task.CompletedTask;
         }
 
-        return _unlazying.RunAsync(record.Id, cancel => UnlazyOnceAsync(record, options, topLevel, cancel), cancellationToken);
+        return _unlazying.RunAsync(record.Id, cancel => UnlazyOnceAsync(record, options, topLevel, cancel), cancellationToken, means: options.Handlers);
     }
 
     /// <summary>Makes sure the blob of a record is in the content store.</summary>
@@ -31,7 +31,7 @@ public sealed partial class RefStore
         if (!options.Handlers.TryGetValue(record.Blob, out var handler))
             throw new MissingDescriptorHandlersException([record.Blob]);
         await OrLostAsync(
-            record.Blob, options, () => _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken),
+            record.Blob, options, () => _fetching.RunAsync(record.Blob, cancel => FetchOnceAsync(record, handler, cancel), cancellationToken, means: handler.Provider),
             static _ => true, cancellationToken);
     }
 

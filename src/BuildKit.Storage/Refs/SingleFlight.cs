@@ -9,16 +9,24 @@ internal sealed class SingleFlight<TKey, TResult>
 {
     private readonly Dictionary<TKey, Flight> _flights = [];
 
-    public async Task<TResult> RunAsync(TKey key, Func<CancellationToken, Task<TResult>> work, CancellationToken cancellationToken)
+    /// <summary>Runs the work of a key, or waits for the run under way.</summary>
+    /// <param name="key">What is worked on.</param>
+    /// <param name="work">The work.</param>
+    /// <param name="cancellationToken">Ends the waiting.</param>
+    /// <param name="means">What the work is done with, where askers may bring different ones (the place bytes come from). Who waited
+    /// for a run with other means that failed runs with its own; null: every run is as good as another.</param>
+    public async Task<TResult> RunAsync(TKey key, Func<CancellationToken, Task<TResult>> work, CancellationToken cancellationToken, object? means = null)
     {
         while (true)
         {
             Flight flight;
+            bool isOwn;
             lock (_flights)
             {
-                if (!_flights.TryGetValue(key, out flight!))
+                isOwn = !_flights.TryGetValue(key, out flight!);
+                if (isOwn)
                 {
-                    _flights.Add(key, flight = new Flight());
+                    _flights.Add(key, flight = new Flight(means));
                     flight.Task = RunOneAsync(key, flight, work);
                 }
 
@@ -32,6 +40,11 @@ internal sealed class SingleFlight<TKey, TResult>
             catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested && flight.Abandoned)
             {
                 // Joined a run whose other waiters had just given up: start afresh.
+                continue;
+            }
+            catch (Exception) when (!isOwn && flight.Task.IsCompleted && !cancellationToken.IsCancellationRequested && !Equals(means, flight.Means))
+            {
+                // What failed with another's means may succeed with ours; each asker starts one run at most.
                 continue;
             }
             finally
@@ -62,9 +75,11 @@ internal sealed class SingleFlight<TKey, TResult>
         }
     }
 
-    private sealed class Flight
+    private sealed class Flight(object? means)
     {
         public CancellationTokenSource Cancellation { get; } = new();
+
+        public object? Means => means;
 
         public Task<TResult> Task { get; set; } = null!;
 

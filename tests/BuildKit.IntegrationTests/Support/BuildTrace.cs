@@ -39,6 +39,9 @@ public sealed partial class BuildTrace
     /// <summary>Ids of all progress statuses.</summary>
     public IEnumerable<string> Statuses => _statuses.Values.SelectMany(s => s);
 
+    /// <summary>All progress statuses with their bytes, in the order they came.</summary>
+    public List<(string Id, long Current, long Total)> Transfers { get; } = [];
+
     /// <summary>Short texts of all warnings.</summary>
     public List<string> Warnings { get; } = [];
 
@@ -80,6 +83,7 @@ public sealed partial class BuildTrace
             if (!_statuses.TryGetValue(vertex, out var ids))
                 _statuses[vertex] = ids = [];
             ids.Add(Text(status, "id"));
+            Transfers.Add((Text(status, "id"), Number(status, "current"), Number(status, "total")));
         }
         foreach (var log in List(message, "logs"))
         {
@@ -101,6 +105,8 @@ public sealed partial class BuildTrace
     }
 
     private static string Text(JsonElement element, string name) => element.TryGetProperty(name, out var text) ? text.GetString()! : "";
+
+    private static long Number(JsonElement element, string name) => element.TryGetProperty(name, out var number) ? number.GetInt64() : 0;
 
     private static IEnumerable<JsonElement> List(JsonElement message, string name) =>
         message.TryGetProperty(name, out var list) && list.ValueKind == JsonValueKind.Array ? list.EnumerateArray() : [];

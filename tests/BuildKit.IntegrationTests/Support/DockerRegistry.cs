@@ -31,7 +31,10 @@ public sealed class DockerRegistry : IAsyncDisposable
 {
     public const string User = "usr";
     public const string Password = "pass";
-    private const string Service = "reg.test";
+
+    /// <summary>Name of the registry at its token server.</summary>
+    public const string Service = "reg.test";
+
     private const string Issuer = "issuer.test";
 
     private readonly string _directory;
@@ -47,6 +50,9 @@ public sealed class DockerRegistry : IAsyncDisposable
 
     /// <summary>Where the registry keeps its blobs.</summary>
     public string StoragePath => Path.Combine(_directory, "storage");
+
+    /// <summary>Address of the token server.</summary>
+    public string TokenRealm { get; private set; } = "";
 
     /// <summary>Scopes asked of the token server, in order.</summary>
     public List<string> TokenRequests { get; } = [];
@@ -123,7 +129,7 @@ public sealed class DockerRegistry : IAsyncDisposable
         else if (auth == DockerRegistryAuth.Token)
         {
             var bundle = Path.Combine(_directory, "token.crt");
-            var realm = await StartTokenServerAsync(bundle, cancellationToken);
+            var realm = TokenRealm = await StartTokenServerAsync(bundle, cancellationToken);
             configuration.Append($"auth: {{token: {{realm: \"{realm}\", service: {Service}, issuer: {Issuer}, rootcertbundle: {bundle}}}}}\n");
         }
         var path = Path.Combine(_directory, "config.yml");

@@ -12,7 +12,23 @@ namespace BuildKit.IntegrationTests.Support;
 /// <summary>A request that went through a <see cref="FaultProxy"/>: method, path and query as they were on the wire.</summary>
 public sealed record ProxiedRequest(string Method, string Target)
 {
-    public override string ToString() => $"{Method} {Target}";
+    private long _answered;
+
+    /// <summary>Its headers.</summary>
+    public IReadOnlyDictionary<string, string> Headers { get; init; } = new Dictionary<string, string>(StringComparer.OrdinalIgnoreCase);
+
+    /// <summary>The range asked for, in whichever header; empty for none.</summary>
+    public string Range => Header("Range") is { Length: > 0 } range ? range : Header("x-ms-range");
+
+    /// <summary>Bytes of the answer's body that went to the client so far.</summary>
+    public long Answered => Interlocked.Read(ref _answered);
+
+    /// <summary>A header, or empty.</summary>
+    public string Header(string name) => Headers.GetValueOrDefault(name) ?? "";
+
+    public override string ToString() => $"{Method} {Target}{(Range.Length > 0 ? $" ({Range})" : "")}";
+
+    internal void Answer(int bytes) => Interlocked.Add(ref _answered, bytes);
 }
 
 /// <summary>What goes wrong with a request or its answer.</summary>
@@ -23,6 +39,15 @@ public abstract record Fault
 
     /// <summary>The connection breaks after so many bytes of the request's body; the server behind sees nothing of it.</summary>
     public sealed record ResetRequest(long AfterBytes) : Fault;
+
+    /// <summary>After so many bytes of the request's body nothing is read any more, nor answered; the server behind sees nothing of it.</summary>
+    public sealed record StallRequest(long AfterBytes) : Fault;
+
+    /// <summary>The server behind does what it was asked, and the connection breaks before its answer.</summary>
+    public sealed record LoseAnswer : Fault;
+
+    /// <summary>Something happens before the request goes on to the server behind, unharmed.</summary>
+    public sealed record Before(Func<Task> Action) : Fault;
 
     /// <summary>The answer ends in good order after so many bytes, as if it were whole.</summary>
     public sealed record Truncate(long AfterBytes) : Fault;
@@ -130,7 +155,10 @@ public sealed class FaultProxy : IAsyncDisposable
 
     private async Task PassAsync(HttpContext context)
     {
-        var request = new ProxiedRequest(context.Request.Method, context.Features.Get<IHttpRequestFeature>()!.RawTarget);
+        var request = new ProxiedRequest(context.Request.Method, context.Features.Get<IHttpRequestFeature>()!.RawTarget)
+        {
+            Headers = context.Request.Headers.ToDictionary(h => h.Key, h => h.Value.ToString(), StringComparer.OrdinalIgnoreCase),
+        };
         Requests.Enqueue(request);
         var fault = Take(request);
         switch (fault)
@@ -140,22 +168,28 @@ public sealed class FaultProxy : IAsyncDisposable
                 context.Response.StatusCode = answer.Status;
                 foreach (var (name, value) in answer.Headers)
                     context.Response.Headers[name] = value;
-                await context.Response.WriteAsync(answer.Body);
+                if (context.Request.Method != "HEAD")
+                    await context.Response.WriteAsync(answer.Body);
                 return;
             case Fault.ResetRequest reset:
-                var discarded = new byte[64 * 1024];
-                for (long read = 0; read < reset.AfterBytes;)
-                {
-                    var count = await context.Request.Body.ReadAsync(discarded.AsMemory(0, (int)Math.Min(discarded.Length, reset.AfterBytes - read)), context.RequestAborted);
-                    if (count == 0)
-                        break;
-                    read += count;
-                }
+                await DiscardAsync(context, reset.AfterBytes);
                 context.Abort();
                 return;
+            case Fault.StallRequest stall:
+                await DiscardAsync(context, stall.AfterBytes);
+                await ForEverAsync(context);
+                return;
+            case Fault.Before before:
+                await before.Action();
+                break;
         }
         using var message = Message(context, request);
         using var response = await _client.SendAsync(message, context.RequestAborted);
+        if (fault is Fault.LoseAnswer)
+        {
+            context.Abort();
+            return;
+        }
         context.Response.StatusCode = (int)response.StatusCode;
         foreach (var (name, values) in response.Headers.NonValidated.Concat(response.Content.Headers.NonValidated).Where(h => !HopHeaders.Contains(h.Key, StringComparer.OrdinalIgnoreCase)))
             context.Response.Headers[name] = values.ToArray();
@@ -163,10 +197,10 @@ public sealed class FaultProxy : IAsyncDisposable
             context.Response.ContentLength = truncated.AfterBytes;
         if (context.Request.Method == "HEAD")
             return;
-        await CopyAsync(await response.Content.ReadAsStreamAsync(context.RequestAborted), context, fault);
+        await CopyAsync(await response.Content.ReadAsStreamAsync(context.RequestAborted), context, request, fault);
     }
 
-    private async Task CopyAsync(Stream body, HttpContext context, Fault? fault)
+    private async Task CopyAsync(Stream body, HttpContext context, ProxiedRequest request, Fault? fault)
     {
         var limit = fault switch { Fault.ResetAnswer reset => reset.AfterBytes, Fault.Truncate truncate => truncate.AfterBytes, Fault.Stall stall => stall.AfterBytes, _ => long.MaxValue };
         var buffer = new byte[64 * 1024];
@@ -179,20 +213,39 @@ public sealed class FaultProxy : IAsyncDisposable
             if (fault is Fault.Corrupt corrupt && corrupt.AtByte >= sent && corrupt.AtByte < sent + count)
                 buffer[corrupt.AtByte - sent] ^= 0x55;
             await context.Response.Body.WriteAsync(buffer.AsMemory(0, count), context.RequestAborted);
+            request.Answer(count);
             sent += count;
         }
         await context.Response.Body.FlushAsync(context.RequestAborted);
         switch (fault)
         {
             case Fault.ResetAnswer:
+                await Task.Delay(50, context.RequestAborted); // what was sent arrives: a reset throws away what was not read
                 context.Abort();
                 break;
             case Fault.Stall:
-                using (var either = CancellationTokenSource.CreateLinkedTokenSource(_over.Token, context.RequestAborted))
-                    await Task.Delay(Timeout.Infinite, either.Token).ContinueWith(static _ => { }, TaskScheduler.Default);
-                context.Abort();
+                await ForEverAsync(context);
                 break;
         }
+    }
+
+    private static async Task DiscardAsync(HttpContext context, long bytes)
+    {
+        var discarded = new byte[64 * 1024];
+        for (long read = 0; read < bytes;)
+        {
+            var count = await context.Request.Body.ReadAsync(discarded.AsMemory(0, (int)Math.Min(discarded.Length, bytes - read)), context.RequestAborted);
+            if (count == 0)
+                break;
+            read += count;
+        }
+    }
+
+    private async Task ForEverAsync(HttpContext context)
+    {
+        using (var either = CancellationTokenSource.CreateLinkedTokenSource(_over.Token, context.RequestAborted))
+            await Task.Delay(Timeout.Infinite, either.Token).ContinueWith(static _ => { }, TaskScheduler.Default);
+        context.Abort();
     }
 
     private HttpRequestMessage Message(HttpContext context, ProxiedRequest request)

@@ -56,6 +56,8 @@ internal sealed class InstantTime : TimeProvider
 
     public override ITimer CreateTimer(TimerCallback callback, object? state, TimeSpan dueTime, TimeSpan period)
     {
+        if (dueTime >= TimeSpan.FromMinutes(1))
+            return System.CreateTimer(callback, state, dueTime, period); // a limit, no wait
         Waits.Enqueue(dueTime);
         return System.CreateTimer(callback, state, dueTime == Timeout.InfiniteTimeSpan ? dueTime : TimeSpan.Zero, period);
     }

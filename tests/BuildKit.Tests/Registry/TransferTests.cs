@@ -108,17 +108,25 @@ public sealed class TransferTests
     }
 
     [Fact]
-    public async Task Too_many_requests_are_repeated_at_once_up_to_six_times()
+    public async Task Too_many_requests_are_waited_for_and_repeated_up_to_six_times()
     {
+        var answers = 0;
         await using var stub = await StubServer.StartAsync((context, _) =>
         {
             context.Status(429);
+            if (++answers == 2)
+                context.Response.Headers.RetryAfter = "17";
             return Task.CompletedTask;
         });
-        using var client = new RegistryClient(new RegistryConfig());
+        var time = new InstantTime();
+        using var client = new RegistryClient(new RegistryConfig(), time);
         var error = await Assert.ThrowsAsync<RegistryStatusException>(() => Pull(client, $"{stub.Host}/a:v1").ResolveAsync());
         Assert.Equal($"unexpected status from HEAD request to http://{stub.Host}/v2/a/manifests/v1: 429 Too Many Requests", error.Message);
         Assert.Equal(6, stub.Requests.Count);
+        Assert.Collection(
+            time.Waits.Where(wait => wait > TimeSpan.Zero).Select(wait => wait.TotalSeconds),
+            wait => Assert.InRange(wait, 1, 1.25), wait => Assert.InRange(wait, 17, 21.25), wait => Assert.InRange(wait, 4, 5),
+            wait => Assert.InRange(wait, 8, 10), wait => Assert.InRange(wait, 8, 10));
     }
 
     [Fact]
@@ -229,7 +237,7 @@ public sealed class TransferTests
         using var client = new RegistryClient(new RegistryConfig(), time);
         var repository = Pull(client, $"{stub.Host}/a");
         var error = await Assert.ThrowsAsync<RegistryStatusException>(
-            () => RegistryRetry.RunAsync(() => repository.ReadVerifiedAsync(BlobDescriptor), log.Add, time, CancellationToken.None));
+            () => repository.Retry.RunAsync(() => repository.ReadVerifiedAsync(BlobDescriptor), log.Add, CancellationToken.None));
         Assert.Equal(4, stub.Requests.Count);
         Assert.Equal(["retrying in 1s\n", "retrying in 2s\n", "retrying in 4s\n"], log.Where(line => line.StartsWith("retrying", StringComparison.Ordinal)));
         Assert.Equal(4, log.Count(line => line == $"error: {error.Message}\n"));

@@ -74,7 +74,7 @@ internal static class AzureBlobCache
         try
         {
             var protocol = new AzureBlobProtocol(IdentityOf(config, context.Time), context.Time);
-            var store = new StoreConnection(context.Http, protocol, Policy with { Silence = config.Timeout }, context.Time);
+            var store = new StoreConnection(context.Http, protocol, Policy.StartingAt(context.FirstRetry) with { Silence = config.Timeout }, context.Time);
             var client = new AzureBlobClient(store, config.AccountUrl, config.Container);
             await client.PrepareAsync(cancellationToken).ConfigureAwait(false);
             return (config, client);

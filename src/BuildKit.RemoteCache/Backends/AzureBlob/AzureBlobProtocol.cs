@@ -36,6 +36,9 @@ internal sealed class AzureBlobProtocol(IAzureIdentity? identity, TimeProvider t
         };
     }
 
+    public ValueTask<bool> RenewAsync(HttpRequestMessage message, TransferException refusal, CancellationToken cancellationToken) =>
+        identity is not null && refusal.Status == 401 ? identity.RenewAsync(message, cancellationToken) : ValueTask.FromResult(false);
+
     public TransferException Unreachable(StoreRequest request, string cause, Exception inner)
     {
         var method = request.Method.Method;

@@ -12,6 +12,9 @@ internal interface IAzureIdentity
 {
     /// <summary>Sets the authorization of a request whose other headers are complete.</summary>
     ValueTask AuthorizeAsync(HttpRequestMessage message, CancellationToken cancellationToken);
+
+    /// <summary>Looks again after an authorization was refused; whether there is another one now.</summary>
+    ValueTask<bool> RenewAsync(HttpRequestMessage refused, CancellationToken cancellationToken) => ValueTask.FromResult(false);
 }
 
 /// <summary>The account's key: a keyed hash over the request's parts.</summary>
@@ -56,13 +59,35 @@ internal sealed class SharedKeyIdentity(string account, byte[] key) : IAzureIden
     }
 }
 
-/// <summary>A token of Microsoft Entra ID; fetched again a few minutes before it ends.</summary>
+/// <summary>A token of Microsoft Entra ID; fetched again a few minutes before it ends, and when the service does not take it.</summary>
 internal sealed class TokenIdentity(TokenCredential credential, TimeProvider time) : IAzureIdentity
 {
     private static readonly TimeSpan Margin = TimeSpan.FromMinutes(5);
 
+    private static readonly TokenRequestContext Context = new(["https://storage.azure.com/.default"]);
+
     private readonly SemaphoreSlim _gate = new(1);
     private AccessToken? _known;
+
+    public async ValueTask<bool> RenewAsync(HttpRequestMessage refused, CancellationToken cancellationToken)
+    {
+        refused.Headers.NonValidated.TryGetValues("Authorization", out var used);
+        await _gate.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (_known is { } token && used.ToString() == "Bearer " + token.Token)
+                _known = await credential.GetTokenAsync(Context, cancellationToken).ConfigureAwait(false);
+            return _known is { } now && used.ToString() != "Bearer " + now.Token;
+        }
+        catch (AuthenticationFailedException)
+        {
+            return false; // Documented: the refusal is the error to tell.
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
 
     public async ValueTask AuthorizeAsync(HttpRequestMessage message, CancellationToken cancellationToken)
     {
@@ -72,7 +97,7 @@ internal sealed class TokenIdentity(TokenCredential credential, TimeProvider tim
         try
         {
             if (_known is not { } token || token.ExpiresOn - time.GetUtcNow() < Margin)
-                _known = await credential.GetTokenAsync(new TokenRequestContext(["https://storage.azure.com/.default"]), cancellationToken).ConfigureAwait(false);
+                _known = await credential.GetTokenAsync(Context, cancellationToken).ConfigureAwait(false);
             message.Headers.TryAddWithoutValidation("Authorization", "Bearer " + _known.Value.Token);
         }
         catch (AuthenticationFailedException e)

@@ -53,14 +53,28 @@ internal sealed class ActionsApi(StoreConnection api, StoreConnection blobs, str
         }
     }
 
-    /// <summary>All bytes of an entry.</summary>
-    public Task<byte[]> ReadAsync(ActionsEntry entry, CancellationToken cancellationToken) =>
-        blobs.ReadAsync(new StoreRequest(HttpMethod.Get, entry.Url), static (_, bytes) => bytes, cancellationToken);
+    /// <summary>All bytes of an entry. Its address is valid for a while only: when it is refused, it is asked for once more.</summary>
+    public async Task<byte[]> ReadAsync(ActionsEntry entry, Func<string, CancellationToken, Task<ActionsEntry?>> find, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await ReadOnceAsync(entry).ConfigureAwait(false);
+        }
+        catch (TransferException e) when (e.Status is 401 or 403 or 404)
+        {
+            // Not there any more: another job replaced it, or the service evicted it, since it was found.
+            return await ReadOnceAsync(await find(entry.Key, cancellationToken).ConfigureAwait(false) ?? throw Gone(entry, e)).ConfigureAwait(false);
+        }
 
-    /// <summary>Opens an entry. Its address is valid for a while only: when it is refused, it is asked for once more.</summary>
+        Task<byte[]> ReadOnceAsync(ActionsEntry found) =>
+            blobs.ReadAsync(new StoreRequest(HttpMethod.Get, found.Url), static (_, bytes) => bytes, cancellationToken);
+    }
+
+    /// <summary>Opens an entry. Its address is valid for a while only: when it is refused, it is asked for once more, and again when
+    /// bytes came in between.</summary>
     public Stream Open(ActionsEntry entry, long offset, long size, Func<string, CancellationToken, Task<ActionsEntry?>> find)
     {
-        var renewed = false;
+        var renewedAt = -1L;
         return StoreDownload.Open(blobs, OpenAtAsync, offset, size);
 
         async Task<Stream> OpenAtAsync(long position, CancellationToken cancellationToken)
@@ -69,14 +83,16 @@ internal sealed class ActionsApi(StoreConnection api, StoreConnection blobs, str
             {
                 return await StoreDownload.OpenAtAsync(blobs, new StoreRequest(HttpMethod.Get, entry.Url), rangeHeader, position, cancellationToken).ConfigureAwait(false);
             }
-            catch (TransferException e) when (e.Status is 401 or 403 && !renewed)
+            catch (TransferException e) when (e.Status is 401 or 403 && renewedAt < position)
             {
-                renewed = true;
-                entry = await find(entry.Key, cancellationToken).ConfigureAwait(false) ?? throw new TransferException($"cache entry {entry.Key} no longer exists", e);
+                renewedAt = position;
+                entry = await find(entry.Key, cancellationToken).ConfigureAwait(false) ?? throw Gone(entry, e);
             }
             return await StoreDownload.OpenAtAsync(blobs, new StoreRequest(HttpMethod.Get, entry.Url), rangeHeader, position, cancellationToken).ConfigureAwait(false);
         }
     }
+
+    private static TransferException Gone(ActionsEntry entry, Exception inner) => new($"cache entry {entry.Key} no longer exists", inner) { Status = 404 };
 
     /// <summary>The body that names an entry.</summary>
     public static StoreBody KeyBody(string key) => ActionsJson.Write(body =>

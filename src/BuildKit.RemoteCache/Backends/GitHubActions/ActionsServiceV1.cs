@@ -75,7 +75,7 @@ internal sealed class ActionsServiceV1(ActionsApi api, string url) : IActionsSer
         }
     }
 
-    public Task<byte[]> ReadAsync(ActionsEntry entry, CancellationToken cancellationToken) => api.ReadAsync(entry, cancellationToken);
+    public Task<byte[]> ReadAsync(ActionsEntry entry, CancellationToken cancellationToken) => api.ReadAsync(entry, FindAsync, cancellationToken);
 
     public Stream Open(ActionsEntry entry, long offset, long size) => api.Open(entry, offset, size, FindAsync);
 

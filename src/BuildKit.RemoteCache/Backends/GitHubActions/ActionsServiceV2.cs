@@ -68,7 +68,7 @@ internal sealed class ActionsServiceV2(ActionsApi api, string url, PartBuffers b
             FindAsync, cancellationToken).ConfigureAwait(false);
     }
 
-    public Task<byte[]> ReadAsync(ActionsEntry entry, CancellationToken cancellationToken) => api.ReadAsync(entry, cancellationToken);
+    public Task<byte[]> ReadAsync(ActionsEntry entry, CancellationToken cancellationToken) => api.ReadAsync(entry, FindAsync, cancellationToken);
 
     public Stream Open(ActionsEntry entry, long offset, long size) => api.Open(entry, offset, size, FindAsync);
 

@@ -27,7 +27,7 @@ internal sealed class GitHubActionsCache
     {
         var config = ActionsCacheConfig.Read(attributes, context.Time.GetUtcNow());
         var list = config.Repository.Length > 0 && config.GitHubToken.Length > 0
-            ? new RepositoryCaches(RepositoryCaches.Connect(context.Http, PolicyOf(config), config, context.Time), _listLimit, config)
+            ? new RepositoryCaches(RepositoryCaches.Connect(context.Http, PolicyOf(config, context), config, context.Time), _listLimit, config)
             : null;
         return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), list, context.Time));
     }
@@ -41,7 +41,7 @@ internal sealed class GitHubActionsCache
 
     private IActionsService Connect(ActionsCacheConfig config, CacheBackendContext context)
     {
-        var policy = PolicyOf(config);
+        var policy = PolicyOf(config, context);
         StoreConnection Connection(IStoreProtocol protocol) => new(context.Http, protocol, policy, context.Time);
         var calls = Connection(new ActionsProtocol(config.Token.Raw));
         return config.IsVersion2
@@ -50,8 +50,8 @@ internal sealed class GitHubActionsCache
             : new ActionsServiceV1(new ActionsApi(calls, Connection(new ActionsArchiveProtocol()), "Range", _limit, config.Timeout), config.Url);
     }
 
-    private static TransferPolicy PolicyOf(ActionsCacheConfig config) =>
-        TransferPolicy.Default with { Silence = config.Timeout < TransferPolicy.Default.Silence ? config.Timeout : TransferPolicy.Default.Silence };
+    private static TransferPolicy PolicyOf(ActionsCacheConfig config, CacheBackendContext context) =>
+        TransferPolicy.Default.StartingAt(context.FirstRetry) with { Silence = config.Timeout < TransferPolicy.Default.Silence ? config.Timeout : TransferPolicy.Default.Silence };
 
     private sealed class Export(ActionsCacheConfig config, IActionsService service, RepositoryCaches? list, TimeProvider time) : ICacheExportBackend
     {

@@ -1,4 +1,5 @@
 using BuildKit.Oci;
+using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Manifests;
 using BuildKit.Session.Content;
 using BuildKit.Storage.Content;
@@ -36,20 +37,44 @@ internal static class LocalCache
     private sealed class Target(IClientContentStore store) : IManifestTarget
     {
         public async Task WriteLayerAsync(
-            Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, Action<string> log, CancellationToken cancellationToken)
+            Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, IProgress<long> sent, Action<string> log, CancellationToken cancellationToken)
         {
-            if (await store.GetSizeAsync(descriptor.Digest, cancellationToken).ConfigureAwait(false) is not null)
+            // A file of another size is damaged; clients of this project replace it.
+            if (await store.GetSizeAsync(descriptor.Digest, cancellationToken).ConfigureAwait(false) == descriptor.Size)
                 return;
-            var stream = await open(cancellationToken).ConfigureAwait(false);
+            var stream = new CountingStream(await open(cancellationToken).ConfigureAwait(false), sent);
             await using (stream.ConfigureAwait(false))
                 await store.WriteAsync(descriptor, stream, cancellationToken).ConfigureAwait(false);
         }
 
-        public Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
-            WriteLayerAsync(descriptor, _ => ValueTask.FromResult<Stream>(new MemoryStream(bytes.ToArray(), writable: false)), _ => { }, cancellationToken);
+        public async Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken)
+        {
+            if (await store.GetSizeAsync(descriptor.Digest, cancellationToken).ConfigureAwait(false) != descriptor.Size)
+                await store.WriteAsync(descriptor, new MemoryStream(bytes.ToArray(), writable: false), cancellationToken).ConfigureAwait(false);
+        }
 
-        public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
-            WriteConfigAsync(descriptor, bytes, cancellationToken);
+        public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken) =>
+            WriteConfigAsync(descriptor, bytes, log, cancellationToken);
+    }
+
+    /// <summary>A layer that reports how much of it was read.</summary>
+    private sealed class CountingStream(Stream inner, IProgress<long> progress) : ReadThroughStream
+    {
+        private long _count;
+
+        public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
+        {
+            var count = await inner.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
+            progress.Report(_count += count);
+            return count;
+        }
+
+        protected override void Dispose(bool disposing)
+        {
+            if (disposing)
+                inner.Dispose();
+            base.Dispose(disposing);
+        }
     }
 
     private sealed class ClientBlobs(IClientContentStore store) : IBlobProvider

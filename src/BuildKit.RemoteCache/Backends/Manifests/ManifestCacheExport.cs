@@ -10,11 +10,19 @@ namespace BuildKit.RemoteCache.Backends.Manifests;
 internal interface IManifestTarget
 {
     /// <summary>Makes sure a blob is there; repeats on errors that may pass, telling the log.</summary>
-    Task WriteLayerAsync(Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, Action<string> log, CancellationToken cancellationToken);
+    /// <param name="descriptor">The blob.</param>
+    /// <param name="open">Opens its bytes; called once per attempt.</param>
+    /// <param name="sent">Receives the bytes sent so far.</param>
+    /// <param name="log">Receives the lines about repetitions.</param>
+    /// <param name="cancellationToken">Ends the transfer.</param>
+    Task WriteLayerAsync(
+        Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, IProgress<long> sent, Action<string> log, CancellationToken cancellationToken);
 
-    Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken);
+    /// <summary>Writes the config; repeats as for layers.</summary>
+    Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken);
 
-    Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken);
+    /// <summary>Writes the document that names the others, last; repeats as for layers.</summary>
+    Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken);
 }
 
 /// <summary>Writes a cache as an index or an image manifest (spec 04 §6): layers, config, then the document that names them.</summary>
@@ -22,6 +30,8 @@ internal sealed class ManifestCacheExport(
     string vertexName, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context,
     Func<CancellationToken, Task<IManifestTarget>> openTarget) : ICacheExportBackend
 {
+    private const int LayersAtOnce = 4;
+
     private readonly bool _oci = CacheAttributes.Flag(attributes, "oci-mediatypes", fallback: true);
     private readonly bool _asImage = CacheAttributes.Flag(attributes, "image-manifest", fallback: false);
     private readonly MergeOptions? _merge = MergeOptions.Read(attributes, ManifestDocument.LargestImportable);
@@ -40,14 +50,16 @@ internal sealed class ManifestCacheExport(
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
         var target = await openTarget(cancellationToken).ConfigureAwait(false);
-        foreach (var layer in cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)))
+        // Each blob once: the same one may be the layer of several chains.
+        var layers = cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)).Distinct()
+            .Select(layer => ManifestDocument.DescriptorOf(cache, layer)).ToList();
+        await Parallel.ForEachAsync(layers, new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken }, async (descriptor, token) =>
         {
-            var descriptor = ManifestDocument.DescriptorOf(cache, layer);
-            var provider = cache.Blobs[layer].Provider;
-            await progress.RunAsync($"writing layer {layer}", () => RemoteCacheException.WrapAsync(
+            var provider = cache.Blobs[descriptor.Digest].Provider;
+            await progress.RunAsync($"writing layer {descriptor.Digest}", descriptor.Size, sent => RemoteCacheException.WrapAsync(
                 "error writing layer blob",
-                () => target.WriteLayerAsync(descriptor, token => provider.OpenAsync(descriptor, 0, token), progress.Log, cancellationToken))).ConfigureAwait(false);
-        }
+                () => target.WriteLayerAsync(descriptor, stop => provider.OpenAsync(descriptor, 0, stop), sent, progress.Log, token))).ConfigureAwait(false);
+        }).ConfigureAwait(false);
 
         Descriptor manifest;
         if (_merge is not null && target is IJoinableTarget joinable)
@@ -73,10 +85,10 @@ internal sealed class ManifestCacheExport(
         ManifestDocument Document(MarshalledCache content) => ManifestDocument.Of(content, _oci, _asImage);
 
         Task WriteConfigAsync(ManifestDocument document) => progress.RunAsync($"writing config {document.Config.Digest}", () => RemoteCacheException.WrapAsync(
-            "error writing config blob", () => target.WriteConfigAsync(document.Config, document.ConfigJson, cancellationToken)));
+            "error writing config blob", () => target.WriteConfigAsync(document.Config, document.ConfigJson, progress.Log, cancellationToken)));
 
         Task WriteManifestAsync(ManifestDocument document) => progress.RunAsync(
             $"{(_asImage ? "writing cache image manifest" : "writing cache manifest")} {document.Manifest.Digest}", () => RemoteCacheException.WrapAsync(
-                "error writing manifest blob", () => target.WriteManifestAsync(document.Manifest, document.ManifestJson, cancellationToken)));
+                "error writing manifest blob", () => target.WriteManifestAsync(document.Manifest, document.ManifestJson, progress.Log, cancellationToken)));
     }
 }

@@ -1,4 +1,5 @@
 using BuildKit.Oci;
+using BuildKit.Registry;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Config;
 using BuildKit.Storage.Content;
@@ -25,14 +26,30 @@ internal sealed class ManifestCacheImport(
 
     public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
     {
-        var root = await resolve(cancellationToken).ConfigureAwait(false);
-        var document = await _reader.ReadAsync(root, Largest, cancellationToken).ConfigureAwait(false);
+        var document = await ReadRootAsync(cancellationToken).ConfigureAwait(false);
         progress.Note($"inferred cache manifest type: {document.MediaType}");
         if (document.Config is null)
             return await ReadInlineAsync(document.Json, document.IsImage, progress, cancellationToken).ConfigureAwait(false);
         var config = CacheConfig.Parse(await _reader.ReadBlobAsync(document.Config, Largest, cancellationToken).ConfigureAwait(false));
         Mounts = CacheMountLayer.In(config, provider);
         return [CacheParser.Parse(config, Blobs(document.Layers))];
+    }
+
+    /// <summary>Reads what the name points at. When that is gone by then, and the name points elsewhere, another export was faster.</summary>
+    private async Task<ManifestCache> ReadRootAsync(CancellationToken cancellationToken)
+    {
+        var root = await resolve(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            return await _reader.ReadAsync(root, Largest, cancellationToken).ConfigureAwait(false);
+        }
+        catch (RegistryNotFoundException)
+        {
+            var now = await resolve(cancellationToken).ConfigureAwait(false);
+            if (now.Digest == root.Digest)
+                throw;
+            return await _reader.ReadAsync(now, Largest, cancellationToken).ConfigureAwait(false);
+        }
     }
 
     private Dictionary<Digest, LayerBlob> Blobs(IEnumerable<Descriptor> layers)

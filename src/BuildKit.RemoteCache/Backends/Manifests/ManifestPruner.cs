@@ -26,10 +26,10 @@ internal sealed class ManifestPruner(IJoinableTarget target) : IPrunableCache
             if (CachePruner.IsSame(there.Cache, limited))
                 return new CachePruning(before, after, [], 0, remark);
             var document = ManifestDocument.Of(limited, form.MediaType is MediaTypes.OciIndex or MediaTypes.OciManifest, form.IsImage);
-            await target.WriteConfigAsync(document.Config, document.ConfigJson, cancellationToken).ConfigureAwait(false);
+            await target.WriteConfigAsync(document.Config, document.ConfigJson, static _ => { }, cancellationToken).ConfigureAwait(false);
             if ((await target.FindCurrentAsync(cancellationToken).ConfigureAwait(false))?.Digest == root.Digest)
             {
-                await target.WriteManifestAsync(document.Manifest, document.ManifestJson, cancellationToken).ConfigureAwait(false);
+                await target.WriteManifestAsync(document.Manifest, document.ManifestJson, static _ => { }, cancellationToken).ConfigureAwait(false);
                 return new CachePruning(
                     before, after, [.. there.Cache.Blobs.Values.Where(blob => !limited.Blobs.ContainsKey(blob.Descriptor.Digest)).Select(blob => (blob.Descriptor.Digest.ToString(), blob.Descriptor.Size))], 0, remark);
             }

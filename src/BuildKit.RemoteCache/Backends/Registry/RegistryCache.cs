@@ -16,18 +16,20 @@ internal static class RegistryCache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var (reference, insecure) = Read(attributes);
+        var silence = attributes.ContainsKey("timeout") ? CacheAttributes.Timeout(attributes, "registry") : (TimeSpan?)null;
         return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
             "exporting cache to registry", attributes, context,
-            _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time))));
+            _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure, silence)))));
     }
 
     public static Task<ICacheImportBackend> CreateImportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var (reference, insecure) = Read(attributes);
-        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure);
+        // A connection that fell silent is replaced before the import's users lose their patience.
+        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure, CacheAttributes.Patience("registry", attributes) / 2);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
-            repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
+            token => repository.Retry.RunAsync(() => repository.ResolveAsync(token), log: null, token), new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
             new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
     }
 
@@ -35,7 +37,7 @@ internal static class RegistryCache
     public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
     {
         var (reference, insecure) = Read(attributes);
-        return new ManifestPruner(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time));
+        return new ManifestPruner(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure)));
     }
 
     private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)
@@ -44,18 +46,20 @@ internal static class RegistryCache
         return (reference, CacheAttributes.Flag(attributes, "registry.insecure", fallback: false));
     }
 
-    private sealed class Target(RegistryRepository repository, TimeProvider time) : IJoinableTarget
+    private sealed class Target(RegistryRepository repository) : IJoinableTarget
     {
         private RegistryPusher Pusher => repository.Pusher!;
 
-        public Task WriteLayerAsync(Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, Action<string> log, CancellationToken cancellationToken) =>
-            RegistryRetry.RunAsync(() => Pusher.PushBlobAsync(descriptor, open, null, cancellationToken), log, time, cancellationToken);
+        public Task WriteLayerAsync(
+            Descriptor descriptor, Func<CancellationToken, ValueTask<Stream>> open, IProgress<long> sent, Action<string> log, CancellationToken cancellationToken) =>
+            repository.Retry.RunAsync(() => Pusher.PushBlobAsync(descriptor, open, sent, cancellationToken), log, cancellationToken);
 
-        public Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
-            Pusher.PushBlobAsync(descriptor, _ => ValueTask.FromResult<Stream>(new MemoryStream(bytes.ToArray(), writable: false)), null, cancellationToken);
+        public Task WriteConfigAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken) =>
+            repository.Retry.RunAsync(() => Pusher.PushBlobAsync(
+                descriptor, _ => ValueTask.FromResult<Stream>(new MemoryStream(bytes.ToArray(), writable: false)), null, cancellationToken), log, cancellationToken);
 
-        public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
-            Pusher.PushManifestAsync(descriptor, bytes, repository.Reference.Tag, cancellationToken);
+        public Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken) =>
+            repository.Retry.RunAsync(() => Pusher.PushManifestAsync(descriptor, bytes, repository.Reference.Tag, cancellationToken), log, cancellationToken);
 
         public string Place => repository.Reference.ToString();
 
@@ -65,7 +69,7 @@ internal static class RegistryCache
         {
             try
             {
-                return await repository.ResolveAsync(cancellationToken).ConfigureAwait(false);
+                return await repository.Retry.RunAsync(() => repository.ResolveAsync(cancellationToken), log: null, cancellationToken).ConfigureAwait(false);
             }
             catch (RegistryNotFoundException)
             {
@@ -78,7 +82,7 @@ internal static class RegistryCache
     private sealed class RegistryBlobs(RegistryRepository repository) : IBlobProvider
     {
         public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
-            await repository.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
+            await repository.Persistent.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
 
         public ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) => ValueTask.FromResult<Descriptor?>(descriptor);
     }

@@ -51,6 +51,19 @@ internal static class AwsSigner
             "Authorization", $"AWS4-HMAC-SHA256 Credential={credentials.AccessKeyId}/{scope}, SignedHeaders={signed}, Signature={signature}");
     }
 
+    /// <summary>Whose signature a request carries; null when it has none.</summary>
+    public static AwsIdentity? IdentityOf(HttpRequestMessage message)
+    {
+        const string Before = "Credential=";
+        var text = message.Headers.NonValidated.TryGetValues("Authorization", out var values) ? values.ToString() : "";
+        var start = text.IndexOf(Before, StringComparison.Ordinal) + Before.Length;
+        if (start < Before.Length)
+            return null;
+        var end = text.IndexOf('/', start);
+        message.Headers.NonValidated.TryGetValues("X-Amz-Security-Token", out var token);
+        return end < 0 ? null : new AwsIdentity(text[start..end], token.ToString());
+    }
+
     /// <summary>The query in canonical order; our queries are encoded as the signature wants them.</summary>
     private static string Query(Uri url) => string.Join('&', url.Query.TrimStart('?')
         .Split('&', StringSplitOptions.RemoveEmptyEntries)

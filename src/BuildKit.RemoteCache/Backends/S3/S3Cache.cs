@@ -52,7 +52,7 @@ internal static class S3Cache
             ? new StaticAwsCredentials(new AwsCredentials(config.AccessKeyId, config.SecretAccessKey, config.SessionToken, null))
             : new AwsCredentialChain(context.Environment, context.Http, config.Region, context.Time);
         var protocol = new S3Protocol(credentials, config.Region, context.Time);
-        var store = new StoreConnection(context.Http, protocol, TransferPolicy.Default with { Silence = config.Timeout }, context.Time);
+        var store = new StoreConnection(context.Http, protocol, TransferPolicy.Default.StartingAt(context.FirstRetry) with { Silence = config.Timeout }, context.Time);
         var given = config.EndpointUrl.Length > 0;
         var endpoint = given ? config.EndpointUrl : context.Environment("AWS_ENDPOINT_URL_S3") ?? context.Environment("AWS_ENDPOINT_URL") ?? "";
         return new S3Client(store, new S3Endpoint(config.Bucket, config.Region, endpoint, given && config.UsePathStyle), config.Bucket, new PartBuffers(BufferBytes));
@@ -88,10 +88,11 @@ internal static class S3Cache
             var key = config.BlobKey(descriptor.Digest);
             S3Object? there = null;
             await RemoteCacheException.WrapAsync("failed to check file presence in cache", async () => there = await client.HeadAsync(key, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
-            if (there is { } known)
+            // Simple stores show an upload that broke off as an object: it is written again.
+            if (there is { } known && !(known.Size < descriptor.Size))
             {
                 if (time.GetUtcNow() - known.LastModified > config.TouchRefresh)
-                    await RemoteCacheException.WrapAsync("failed to touch file", () => client.TouchAsync(key, known.Size, cancellationToken)).ConfigureAwait(false);
+                    await RemoteCacheException.WrapAsync("failed to touch file", () => client.TouchAsync(key, known.Size ?? descriptor.Size, cancellationToken)).ConfigureAwait(false);
                 return;
             }
             await progress.RunAsync($"writing layer {descriptor.Digest}", descriptor.Size, sent => RemoteCacheException.WrapAsync("error writing layer blob", () =>

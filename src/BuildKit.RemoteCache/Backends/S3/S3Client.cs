@@ -5,8 +5,8 @@ using BuildKit.RemoteCache.Transfer;
 
 namespace BuildKit.RemoteCache.Backends.S3;
 
-/// <summary>What is known of an object without reading it. Size in bytes.</summary>
-internal readonly record struct S3Object(DateTimeOffset LastModified, long Size);
+/// <summary>What is known of an object without reading it. Size in bytes; null when the store did not say.</summary>
+internal readonly record struct S3Object(DateTimeOffset LastModified, long? Size);
 
 /// <summary>The requests a cache sends to a bucket (spec 04 §8.5, golden <c>http-s3</c>). Safe for concurrent use.</summary>
 internal sealed class S3Client(StoreConnection store, S3Endpoint endpoint, string bucket, PartBuffers buffers)
@@ -29,7 +29,7 @@ internal sealed class S3Client(StoreConnection store, S3Endpoint endpoint, strin
         {
             using var answer = await store.SendAsync(Request(HttpMethod.Head, "HeadObject", key, ""), cancellationToken).ConfigureAwait(false);
             var headers = answer.Response.Content.Headers;
-            return new S3Object(headers.LastModified ?? store.Time.GetUtcNow(), headers.ContentLength ?? 0);
+            return new S3Object(headers.LastModified ?? store.Time.GetUtcNow(), headers.ContentLength);
         }
         catch (TransferException e) when (e.Status == 404)
         {

@@ -10,6 +10,9 @@ internal sealed class S3Protocol(IAwsCredentialSource credentials, string region
     private static readonly string[] TransientCodes =
         ["InternalError", "RequestTimeout", "RequestTimeTooSkewed", "SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "RequestLimitExceeded", "BandwidthLimitExceeded"];
 
+    private static readonly string[] OutdatedCodes =
+        ["ExpiredToken", "ExpiredTokenException", "InvalidToken", "TokenRefreshRequired", "RequestExpired", "InvalidAccessKeyId"];
+
     public async ValueTask SignAsync(StoreRequest request, HttpRequestMessage message, CancellationToken cancellationToken)
     {
         var identity = await credentials.GetAsync(cancellationToken).ConfigureAwait(false)
@@ -39,6 +42,13 @@ internal sealed class S3Protocol(IAwsCredentialSource credentials, string region
         };
 
         string Header(string name) => response.Headers.TryGetValues(name, out var values) ? string.Join(",", values) : "";
+    }
+
+    public async ValueTask<bool> RenewAsync(HttpRequestMessage message, TransferException refusal, CancellationToken cancellationToken)
+    {
+        // Answers to HEAD have no body that tells an expired key from one that may not.
+        var isOutdated = OutdatedCodes.Contains(refusal.Code, StringComparer.Ordinal) || (message.Method == HttpMethod.Head && refusal.Status is 400 or 401 or 403);
+        return isOutdated && AwsSigner.IdentityOf(message) is { } used && await credentials.RenewAsync(used, cancellationToken).ConfigureAwait(false);
     }
 
     public TransferException Unreachable(StoreRequest request, string cause, Exception inner)

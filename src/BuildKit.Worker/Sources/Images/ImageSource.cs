@@ -68,7 +68,7 @@ public sealed class ImageSource(ImageResolver resolver, IRefStore refs) : ISourc
                 var image = await resolver.ResolveAsync(
                     reference, platform, context.SessionIds, line => context.Progress.Write(new ProgressLog(default, 2, System.Text.Encoding.UTF8.GetBytes(line), DateTimeOffset.UtcNow)), cancellationToken);
                 var pinned = reference.WithDigest(image.Root.Digest);
-                var provider = new RegistryBlobProvider(() => resolver.Open(pinned, context.SessionIds));
+                var provider = new RegistryBlobProvider(() => resolver.Open(pinned, context.SessionIds).Persistent);
                 return _layers = ImageLayers.Of(image, platform, layerLimit, name, provider, context.Progress);
             }
             finally

@@ -5,7 +5,8 @@ namespace BuildKit.RemoteCache.Backends.S3.Credentials;
 /// <summary>
 /// The places Amazon's clients look for credentials, in their order: a profile that was asked for (<c>AWS_PROFILE</c>), keys in
 /// the environment, a web identity token (Kubernetes service accounts), the default profile, the container's role, the machine's
-/// role. The first that has some decides. Temporary ones are fetched again five minutes before they end.
+/// role. The first that has some decides. Temporary ones are fetched again five minutes before they end, and when a store says
+/// that they ended: files and services have new ones before the old ones end.
 /// </summary>
 internal sealed class AwsCredentialChain(Func<string, string?> environment, HttpMessageInvoker http, string region, TimeProvider time) : IAwsCredentialSource
 {
@@ -28,6 +29,28 @@ internal sealed class AwsCredentialChain(Func<string, string?> environment, Http
             _gate.Release();
         }
     }
+
+    public async ValueTask<bool> RenewAsync(AwsIdentity refused, CancellationToken cancellationToken)
+    {
+        await _gate.WaitAsync(cancellationToken).ConfigureAwait(false);
+        try
+        {
+            if (IsOf(refused, _known))
+                _known = await FindAsync(cancellationToken).ConfigureAwait(false);
+            return _known is not null && !IsOf(refused, _known);
+        }
+        catch (TransferException)
+        {
+            return false; // Documented: the refusal is the error to tell.
+        }
+        finally
+        {
+            _gate.Release();
+        }
+    }
+
+    private static bool IsOf(AwsIdentity identity, AwsCredentials? credentials) =>
+        credentials is not null && credentials.AccessKeyId == identity.AccessKeyId && credentials.SessionToken == identity.SessionToken;
 
     private async Task<AwsCredentials?> FindAsync(CancellationToken cancellationToken)
     {
