@@ -138,6 +138,38 @@ public sealed class AuthTests
         Assert.Equal(3, await TokensAfter(RegistryAccess.Push, "two"));
     }
 
+    [Theory]
+    [InlineData("")]
+    [InlineData(",error=\"invalid_token\"")]
+    public async Task A_token_that_is_refused_is_asked_for_again(string error)
+    {
+        var (given, valid) = (0, 1);
+        await using var stub = await StubServer.StartAsync(async (context, server) =>
+        {
+            if (context.Request.Path == "/token")
+            {
+                await context.Response.WriteAsync($"{{\"token\":\"T{++given}\",\"expires_in\":300}}");
+            }
+            else if (context.Request.Headers.Authorization != $"Bearer T{valid}")
+            {
+                context.Response.Headers.WWWAuthenticate = $"Bearer realm=\"http://{server.Host}/token\",service=\"s\"{(context.Request.Headers.Authorization.Count > 0 ? error : "")}";
+                context.Status(401);
+            }
+            else
+            {
+                valid = 2; // the first one is good for one request
+                context.Response.ContentLength = 7;
+                context.Response.Headers["Docker-Content-Digest"] = Some.ToString();
+            }
+        });
+        using var client = new RegistryClient(new RegistryConfig());
+        foreach (var tag in new[] { "v1", "v2" })
+            await client.Open(ImageReference.Parse($"{stub.Host}/h/a:{tag}"), RegistryAccess.Pull, StaticRegistryCredentials.Anonymous).ResolveAsync();
+        Assert.Equal(
+            ["HEAD /v2/h/a/manifests/v1", "GET /token", "HEAD /v2/h/a/manifests/v1", "HEAD /v2/h/a/manifests/v2", "GET /token", "HEAD /v2/h/a/manifests/v2"],
+            stub.Requests.Select(request => request.Split('?')[0]));
+    }
+
     /// <summary>A registry with one manifest behind tokens.</summary>
     private static Func<HttpContext, StubServer, Task> Bearer(Func<HttpContext, bool> grants) => async (context, server) =>
     {

@@ -244,6 +244,68 @@ public sealed class TransferTests
         Assert.Equal([1, 2, 4], time.Waits.Select(wait => (int)wait.TotalSeconds).Where(seconds => seconds > 0));
     }
 
+    [Fact]
+    public async Task A_layer_of_a_busy_registry_is_waited_for_as_long_as_it_asks()
+    {
+        var answers = 0;
+        await using var stub = await StubServer.StartAsync((context, _) =>
+        {
+            if (++answers > 2)
+                return context.Response.Body.WriteAsync(Blob).AsTask();
+            context.Status(503);
+            context.Response.Headers.RetryAfter = answers == 1 ? "0" : "30";
+            return Task.CompletedTask;
+        });
+        var time = new InstantTime();
+        using var client = new RegistryClient(new RegistryConfig(), time);
+        Assert.Equal(Blob, await Pull(client, $"{stub.Host}/a").Persistent.ReadVerifiedAsync(BlobDescriptor));
+        Assert.Collection(
+            time.Waits.Where(wait => wait > TimeSpan.Zero).Select(wait => wait.TotalSeconds), wait => Assert.InRange(wait, 1, 1.25), wait => Assert.InRange(wait, 30, 37.5));
+    }
+
+    [Fact]
+    public async Task A_registry_that_falls_silent_is_given_up_and_asked_again()
+    {
+        var requests = 0;
+        await using var stub = await StubServer.StartAsync(async (context, _) =>
+        {
+            context.Response.ContentLength = Blob.Length;
+            if (++requests is 1 or 2)
+            {
+                if (requests == 2)
+                {
+                    await context.Response.Body.WriteAsync(Blob.AsMemory(0, 1000));
+                    await context.Response.Body.FlushAsync();
+                }
+                await Task.Delay(Timeout.Infinite, context.RequestAborted).ContinueWith(static _ => { }, TaskScheduler.Default);
+                return;
+            }
+            await context.Response.Body.WriteAsync(Blob);
+        });
+        using var client = new RegistryClient(new RegistryConfig { FirstRetry = TimeSpan.FromMilliseconds(10) });
+        var repository = client.Open(ImageReference.Parse($"{stub.Host}/a"), RegistryAccess.Pull, StaticRegistryCredentials.Anonymous, silence: TimeSpan.FromSeconds(2));
+        Assert.Equal(Blob, await repository.Persistent.ReadVerifiedAsync(BlobDescriptor));
+        Assert.Equal(3, requests);
+    }
+
+    [Fact]
+    public async Task A_registry_that_takes_no_upload_is_given_up()
+    {
+        await using var stub = await StubServer.StartAsync(async (context, _) =>
+        {
+            if (context.Request.Method == "PUT")
+                await Task.Delay(Timeout.Infinite, context.RequestAborted).ContinueWith(static _ => { }, TaskScheduler.Default);
+            context.Status(context.Request.Method == "HEAD" ? 404 : 202);
+            context.Response.Headers.Location = "/up";
+        });
+        using var client = new RegistryClient(new RegistryConfig { Silence = TimeSpan.FromSeconds(1) });
+        var repository = client.Open(ImageReference.Parse($"{stub.Host}/h/a:v1"), RegistryAccess.Push, StaticRegistryCredentials.Anonymous);
+        var error = await Assert.ThrowsAsync<RegistryTransportException>(
+            () => repository.Pusher!.PushBlobAsync(BlobDescriptor, _ => ValueTask.FromResult<Stream>(new MemoryStream(Blob))));
+        Assert.True(error.IsTransient);
+        Assert.EndsWith(": timed out: nothing came for 1s", error.Message, StringComparison.Ordinal);
+    }
+
     [Theory]
     [InlineData("h/a", "x/y,h/c,h/b", "h/b")]
     [InlineData("h/a", "h/a", null)]

@@ -115,6 +115,9 @@ public sealed class SessionServiceTests
         Assert.Null(await client.GetSizeAsync(descriptor.Digest, default));
         await client.WriteAsync(descriptor, new MemoryStream(bytes), default);
         await client.WriteAsync(descriptor, new MemoryStream(bytes), default);
+        // A file that was damaged is replaced, not believed.
+        File.WriteAllBytes($"{directory.Path}/blobs/sha256/{descriptor.Digest.Hex}", new byte[17]);
+        await client.WriteAsync(descriptor, new MemoryStream(bytes), default);
         Assert.Equal(bytes.Length, await client.GetSizeAsync(descriptor.Digest, default));
         await using var part = await client.OpenReadAsync(descriptor.Digest, 1000, 100_000, default);
         using var read = new MemoryStream();

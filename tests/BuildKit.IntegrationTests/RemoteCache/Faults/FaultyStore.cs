@@ -118,8 +118,13 @@ public sealed class FaultyBucket(FaultProxy proxy, string credentialsFile) : Fau
     public override bool WritesList(ProxiedRequest request) => request.Method == "PUT" && request.Target.Contains("/manifests/", StringComparison.Ordinal);
 
     /// <summary>Writes the file with keys of another session.</summary>
-    public void NewSession() => File.WriteAllText(
-        credentialsFile, $"[default]\naws_access_key_id = S3RVER\naws_secret_access_key = S3RVER\naws_session_token = session-{Interlocked.Increment(ref _sessions)}\n");
+    public void NewSession()
+    {
+        // In one step, as whoever renews such files does it.
+        File.WriteAllText(
+            credentialsFile + ".new", $"[default]\naws_access_key_id = S3RVER\naws_secret_access_key = S3RVER\naws_session_token = session-{Interlocked.Increment(ref _sessions)}\n");
+        File.Move(credentialsFile + ".new", credentialsFile, overwrite: true);
+    }
 
     public override bool Expire(Func<ProxiedRequest, bool> from)
     {
@@ -177,7 +182,7 @@ public sealed class FaultyActions(FaultProxy proxy, ActionsService service, int 
 {
     private readonly string _token = service.IssueToken(("refs/heads/main", 3));
 
-    public override string Cache(string place) => $"type=gha,{(version == 2 ? "url_v2" : "url")}=http://{Proxy.Host}/,version={version},token={_token},scope={place}";
+    public override string Cache(string place) => $"type=gha,{(version == 2 ? "url_v2" : "url")}=http://{Proxy.Host}/,version={version},token={_token},scope={place}-{Name}";
 
     public override string KnownAs(string place) => "gha:";
 

@@ -131,6 +131,13 @@ public sealed class FaultyBuild : IDisposable
         return build.Trace;
     }
 
+    /// <summary>Everything came from the cache, and nobody was bothered.</summary>
+    public static void AssertHit(BuildTrace trace)
+    {
+        Assert.True(trace.Executed.Count == 0, string.Join('\n', trace.Vertices.Select(vertex => $"{vertex} {vertex.Error}").Concat(trace.Warnings).Concat(trace.Statuses)));
+        Assert.Empty(trace.Warnings);
+    }
+
     /// <summary>Builds again: the daemon answers and has all.</summary>
     public async Task AgainAsync(Buildctl client) => Assert.Empty((await client.BuildAsync(Context)).Succeeded().Trace.Executed);
 

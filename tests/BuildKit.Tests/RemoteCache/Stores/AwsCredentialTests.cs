@@ -168,6 +168,23 @@ public sealed class AwsCredentialTests : IDisposable
         Assert.Contains("has ended", (await Assert.ThrowsAsync<TransferException>(FindAsync)).Message, StringComparison.Ordinal);
     }
 
+    [Fact]
+    public async Task Keys_that_were_refused_are_looked_for_again()
+    {
+        const string File = "[default]\naws_access_key_id = A\naws_secret_access_key = s\naws_session_token = ";
+        Write("credentials", File + "one\n");
+        var chain = Chain();
+        Assert.Equal("one", (await chain.GetAsync(default))!.SessionToken);
+        Assert.False(await chain.RenewAsync(new AwsIdentity("A", "one"), default));
+        Write("credentials", File + "two\n");
+        Assert.Equal("one", (await chain.GetAsync(default))!.SessionToken);
+        Assert.True(await chain.RenewAsync(new AwsIdentity("A", "one"), default));
+        // Who was refused with the old ones finds that they were replaced.
+        Assert.True(await chain.RenewAsync(new AwsIdentity("A", "one"), default));
+        Assert.Equal("two", (await chain.GetAsync(default))!.SessionToken);
+        Assert.False(await new StaticAwsCredentials(new AwsCredentials("A", "s", "", null)).RenewAsync(new AwsIdentity("A", ""), default));
+    }
+
     private static string Sts(string id, DateTimeOffset end) =>
         $"<R xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Credentials><AccessKeyId>{id}</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>{end:yyyy-MM-dd'T'HH:mm:ss'Z'}</Expiration></Credentials></R>";
 

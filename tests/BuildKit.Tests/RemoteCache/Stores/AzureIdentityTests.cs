@@ -20,6 +20,24 @@ public sealed class AzureIdentityTests
     }
 
     [Fact]
+    public async Task A_token_that_is_refused_is_replaced_if_there_is_another()
+    {
+        var credential = new CountingCredential();
+        IAzureIdentity identity = new TokenIdentity(credential, TimeProvider.System);
+        using var refused = new HttpRequestMessage(HttpMethod.Get, "https://a.example/c");
+        await identity.AuthorizeAsync(refused, default);
+        Assert.True(await identity.RenewAsync(refused, default));
+        // Who was refused with the old one finds that it was replaced.
+        Assert.True(await identity.RenewAsync(refused, default));
+        Assert.Equal("Bearer token2", await AuthorizeAsync(identity, "https://a.example/c"));
+        credential.IsFixed = true;
+        using var again = new HttpRequestMessage(HttpMethod.Get, "https://a.example/c");
+        await identity.AuthorizeAsync(again, default);
+        Assert.False(await identity.RenewAsync(again, default));
+        Assert.False(await ((IAzureIdentity)new SharedKeyIdentity("acct", [1])).RenewAsync(refused, default));
+    }
+
+    [Fact]
     public async Task A_token_never_goes_over_plain_http()
     {
         var credential = new CountingCredential();
@@ -60,6 +78,8 @@ public sealed class AzureIdentityTests
 
         public TimeSpan Life { get; set; } = TimeSpan.FromHours(1);
 
+        public bool IsFixed { get; set; }
+
         public string Scope { get; private set; } = "";
 
         public override AccessToken GetToken(TokenRequestContext requestContext, CancellationToken cancellationToken) => throw new NotSupportedException();
@@ -67,7 +87,7 @@ public sealed class AzureIdentityTests
         public override ValueTask<AccessToken> GetTokenAsync(TokenRequestContext requestContext, CancellationToken cancellationToken)
         {
             Scope = Assert.Single(requestContext.Scopes);
-            return ValueTask.FromResult(new AccessToken($"token{++_count}", DateTimeOffset.UtcNow + Life));
+            return ValueTask.FromResult(new AccessToken($"token{(IsFixed ? _count : ++_count)}", DateTimeOffset.UtcNow + Life));
         }
     }
 }

@@ -304,6 +304,60 @@ public sealed class StoreTransferTests
     }
 
     [Fact]
+    public async Task An_object_that_was_written_in_part_is_written_again()
+    {
+        await using var store = await MemoryStore.StartAsync();
+        var (cache, blobs) = await StoreKit.CacheAsync(1000);
+        var path = $"/bkt/blobs/sha256%3A{blobs.Blobs.Keys.Single().Hex}";
+        store.Objects[path] = new byte[10];
+        var export = await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync("s3", StoreKit.Attributes(S3, store.Host), StoreKit.Context(), default);
+        await export.WriteAsync(cache, StoreKit.Progress(), default);
+        Assert.Equal(blobs.Blobs.Values.Single(), store.Objects[path]);
+    }
+
+    [Fact]
+    public async Task Keys_that_end_during_an_upload_are_read_again()
+    {
+        await using var store = await MemoryStore.StartAsync();
+        var home = Directory.CreateTempSubdirectory("aws-");
+        try
+        {
+            void Write(string token)
+            {
+                // Three uploads at once: none may read a file that is half there.
+                var file = Path.Combine(home.FullName, Guid.NewGuid().ToString("N"));
+                File.WriteAllText(file, $"[default]\naws_access_key_id = AK\naws_secret_access_key = SK\naws_session_token = {token}\n");
+                File.Move(file, Path.Combine(home.FullName, "credentials"), overwrite: true);
+            }
+            Write("old");
+            store.Before = async context =>
+            {
+                if (context.Request.Headers["x-amz-security-token"] != "old" || context.Request.Method != "PUT")
+                    return false;
+                Write("new");
+                context.Status(400);
+                await context.Response.WriteAsync("<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>");
+                return true;
+            };
+            var environment = new Dictionary<string, string>(StringComparer.Ordinal)
+            {
+                ["AWS_SHARED_CREDENTIALS_FILE"] = Path.Combine(home.FullName, "credentials"),
+                ["AWS_EC2_METADATA_DISABLED"] = "true",
+            };
+            var (cache, _) = await StoreKit.CacheAsync(1000, 2000, 3000);
+            var export = await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync(
+                "s3", StoreKit.Attributes("endpoint_url=http://@,use_path_style=1,bucket=bkt,region=r", store.Host), StoreKit.Context(environment, new ImpatientTime()), default);
+            await export.WriteAsync(cache, StoreKit.Progress(), default);
+            Assert.Equal(4, store.Objects.Count);
+            Assert.EndsWith(" new", store.Authorizations.Last(), StringComparison.Ordinal);
+        }
+        finally
+        {
+            home.Delete(recursive: true);
+        }
+    }
+
+    [Fact]
     public async Task A_failed_upload_in_parts_is_taken_back()
     {
         await using var store = await MemoryStore.StartAsync();
