@@ -48,6 +48,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     {
         Modernize(request);
         var exporters = Exporters(request);
+        using var announced = request.Frontend.Length == 0 && request.Definition is not { Def.Count: > 0 } ? gateways.Announce(request.Ref) : null;
         var cacheExports = await CacheExportsAsync(request, cancellationToken);
         if (request.FrontendAttrs.Keys.FirstOrDefault(key => key.StartsWith("attest:", StringComparison.Ordinal) && !IsOffByDefault(request.FrontendAttrs[key])) is { } attestation)
             logger.LogWarning("attestations are not made by this version: {Option}={Value} is left out", attestation, request.FrontendAttrs[attestation]);

@@ -28,7 +28,17 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
 
     private readonly Lock _gate = new();
     private readonly Dictionary<string, GatewayBuild> _builds = new(StringComparer.Ordinal);
+    private readonly HashSet<string> _announced = new(StringComparer.Ordinal);
     private TaskCompletionSource _arrival = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Says that a build is about to begin, until disposed: calls wait for it as long as its preparations take (a cache's
+    /// store may be slow to say that it is there).</summary>
+    public IDisposable Announce(string id)
+    {
+        lock (_gate)
+            _announced.Add(id);
+        return new Announcement(this, id);
+    }
 
     /// <summary>Makes a build reachable until disposed.</summary>
     public IDisposable Register(string id, GatewayBuild build)
@@ -36,9 +46,9 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
         lock (_gate)
         {
             _builds[id] = build;
-            _arrival.TrySetResult();
-            _arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+            _announced.Remove(id);
         }
+        Arrived();
         return new Registration(this, id);
     }
 
@@ -52,19 +62,40 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
         while (true)
         {
             Task arrival;
+            bool isAnnounced;
             lock (_gate)
             {
                 if (_builds.TryGetValue(ids[0], out var build))
                     return build;
-                arrival = _arrival.Task;
+                (arrival, isAnnounced) = (_arrival.Task, _announced.Contains(ids[0]));
             }
-            if (await Task.WhenAny(arrival, deadline) == deadline)
+            if (!isAnnounced && deadline.IsCompleted)
                 throw Refused(call, StatusCode.NotFound, $"no such job {ids[0]}");
+            await (isAnnounced ? arrival.WaitAsync(call.CancellationToken) : Task.WhenAny(arrival, deadline));
         }
     }
 
     private static RpcException Refused(ServerCallContext call, StatusCode code, string reason) =>
         new(code, $"forwarding {call.Method[(call.Method.LastIndexOf('/') + 1)..]}: {reason}");
+
+    private void Arrived()
+    {
+        lock (_gate)
+        {
+            _arrival.TrySetResult();
+            _arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+        }
+    }
+
+    private sealed class Announcement(GatewayBuilds owner, string id) : IDisposable
+    {
+        public void Dispose()
+        {
+            lock (owner._gate)
+                owner._announced.Remove(id);
+            owner.Arrived();
+        }
+    }
 
     private sealed class Registration(GatewayBuilds owner, string id) : IDisposable
     {
