@@ -49,7 +49,7 @@ public sealed class FileSyncGoldenTests
         {
             var failure = await Assert.ThrowsAsync<FileSyncException>(receive);
             Assert.Equal(error.GetProperty("receiver_error").GetString(), failure.Message);
-            Assert.Equal(error.GetProperty("err_packet").GetString(), sender.ErrorText);
+            Assert.Equal(error.GetProperty("err_packet").GetString(), await sender.ErrorText);
             return;
         }
         await receive();
@@ -167,18 +167,30 @@ public sealed class FileSyncGoldenTests
     private sealed class PlayedSender
     {
         private readonly JsonElement _entries;
+        private readonly TaskCompletionSource<string?> _error = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public PlayedSender(JsonElement entries)
         {
             _entries = entries;
-            Service = new GrpcService().Stream(FileSyncCalls.Receive, RunAsync);
+            Service = new GrpcService().Stream(FileSyncCalls.Receive, async stream =>
+            {
+                try
+                {
+                    await RunAsync(stream);
+                }
+                finally
+                {
+                    _error.TrySetResult(null);
+                }
+            });
         }
 
         public GrpcService Service { get; }
 
         public List<uint> Requested { get; } = [];
 
-        public string? ErrorText { get; private set; }
+        /// <summary>The error the receiver sent, once it is here; null when it sent none.</summary>
+        public Task<string?> ErrorText => _error.Task;
 
         private async Task RunAsync(ServerStream<FileSyncMessage, FileSyncMessage> stream)
         {
@@ -196,7 +208,7 @@ public sealed class FileSyncGoldenTests
             {
                 if (message.Type == PacketType.Error)
                 {
-                    ErrorText = message.Data.ToStringUtf8();
+                    _error.SetResult(message.Data.ToStringUtf8());
                     return;
                 }
                 if (message.Type == PacketType.Fin)
