@@ -49,7 +49,7 @@ public sealed class FileSyncGoldenTests
         {
             var failure = await Assert.ThrowsAsync<FileSyncException>(receive);
             Assert.Equal(error.GetProperty("receiver_error").GetString(), failure.Message);
-            Assert.Equal(error.GetProperty("err_packet").GetString(), await sender.ErrorText);
+            Assert.Equal(error.GetProperty("err_packet").GetString(), sender.ErrorText);
             return;
         }
         await receive();
@@ -167,60 +167,53 @@ public sealed class FileSyncGoldenTests
     private sealed class PlayedSender
     {
         private readonly JsonElement _entries;
-        private readonly TaskCompletionSource<string?> _error = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public PlayedSender(JsonElement entries)
         {
             _entries = entries;
-            Service = new GrpcService().Stream(FileSyncCalls.Receive, async stream =>
-            {
-                try
-                {
-                    await RunAsync(stream);
-                }
-                finally
-                {
-                    _error.TrySetResult(null);
-                }
-            });
+            Service = new GrpcService().Stream(FileSyncCalls.Receive, RunAsync);
         }
 
         public GrpcService Service { get; }
 
         public List<uint> Requested { get; } = [];
 
-        /// <summary>The error the receiver sent, once it is here; null when it sent none.</summary>
-        public Task<string?> ErrorText => _error.Task;
+        public string? ErrorText { get; private set; }
 
         private async Task RunAsync(ServerStream<FileSyncMessage, FileSyncMessage> stream)
         {
-            try
-            {
-                foreach (var entry in _entries.EnumerateArray())
-                    await stream.SendAsync(FileSyncMessage.ForStat(GoldenTree.StatOf(entry)), stream.CancellationToken);
-                await stream.SendAsync(FileSyncMessage.ForStat(null), stream.CancellationToken);
-            }
-            catch (OperationCanceledException)
-            {
-                // The receiver is gone; what it said before is still to be read.
-            }
+            foreach (var entry in _entries.EnumerateArray())
+                await SendAsync(FileSyncMessage.ForStat(GoldenTree.StatOf(entry)));
+            await SendAsync(FileSyncMessage.ForStat(null));
             while (await stream.ReadAsync(CancellationToken.None) is { } message)
             {
                 if (message.Type == PacketType.Error)
                 {
-                    _error.SetResult(message.Data.ToStringUtf8());
+                    ErrorText = message.Data.ToStringUtf8();
                     return;
                 }
                 if (message.Type == PacketType.Fin)
                 {
-                    await stream.SendAsync(FileSyncMessage.ForFin(), stream.CancellationToken);
+                    await SendAsync(FileSyncMessage.ForFin());
                     return;
                 }
                 Requested.Add(message.Id);
                 ReadOnlyMemory<byte> content = GoldenTree.Content(_entries[(int)message.Id]);
                 for (; content.Length > 0; content = content[Math.Min(32768, content.Length)..])
-                    await stream.SendAsync(FileSyncMessage.ForData(message.Id, content[..Math.Min(32768, content.Length)]), stream.CancellationToken);
-                await stream.SendAsync(FileSyncMessage.ForData(message.Id, default), stream.CancellationToken);
+                    await SendAsync(FileSyncMessage.ForData(message.Id, content[..Math.Min(32768, content.Length)]));
+                await SendAsync(FileSyncMessage.ForData(message.Id, default));
+            }
+
+            async Task SendAsync(FileSyncMessage message)
+            {
+                try
+                {
+                    await stream.SendAsync(message, stream.CancellationToken);
+                }
+                catch (OperationCanceledException)
+                {
+                    // The receiver is gone; what it said before is still to be read.
+                }
             }
         }
     }
