@@ -1,4 +1,5 @@
 using System.Net;
+using BuildKit.Oci;
 using BuildKit.Registry.Transfer;
 
 namespace BuildKit.Registry.Http;
@@ -40,22 +41,8 @@ internal sealed class WatchedContent : HttpContent
         base.Dispose(disposing);
     }
 
-    private sealed class WatchedStream(Stream inner, SilenceLimit limit) : Stream
+    private sealed class WatchedStream(Stream inner, SilenceLimit limit) : ForwardStream(FileAccess.Write)
     {
-        public override bool CanRead => false;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => true;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
         public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
         {
             limit.Restart();
@@ -63,19 +50,10 @@ internal sealed class WatchedContent : HttpContent
             limit.Pause();
         }
 
-        public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-        public override void Write(byte[] buffer, int offset, int count) => inner.Write(buffer, offset, count);
+        public override void Write(ReadOnlySpan<byte> buffer) => inner.Write(buffer);
 
         public override void Flush() => inner.Flush();
 
         public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
     }
 }

@@ -1,5 +1,4 @@
 using BuildKit.Oci;
-using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Manifests;
 using BuildKit.Session.Content;
 using BuildKit.Storage.Content;
@@ -58,7 +57,7 @@ internal static class LocalCache
     }
 
     /// <summary>A layer that reports how much of it was read.</summary>
-    private sealed class CountingStream(Stream inner, IProgress<long> progress) : ReadThroughStream
+    private sealed class CountingStream(Stream inner, IProgress<long> progress) : ForwardStream(FileAccess.Read)
     {
         private long _count;
 
