@@ -112,7 +112,7 @@ public sealed class CacheImportFaultTests(FaultyStores stores) : IClassFixture<F
                 break;
         }
         var tokens = (store as FaultyTokenRegistry)?.Tokens;
-        var trace = await build.ImportAsync(stores.Client(store), store.Cache(_place) + (fault == Passing.Stall ? ",timeout=4s" : ""));
+        var trace = await build.ImportAsync(stores.Client(store), store.Cache(_place) + (fault == Passing.Stall ? store.Patience(3) : ""));
         if (!mayGoOn)
         {
             AssertMiss(trace, store, build, "AuthenticationFailed");
@@ -151,7 +151,7 @@ public sealed class CacheImportFaultTests(FaultyStores stores) : IClassFixture<F
             _ => (new Fault.Answer(403), "403"),
         };
         store.Proxy.Inject(request => store.ReadsLayer(request, build.Layer), harm, times: 1000);
-        var trace = await build.ImportAsync(stores.Client(store), store.Cache(_place) + (fault == Lasting.Stall ? ",timeout=1s" : ""));
+        var trace = await build.ImportAsync(stores.Client(store), store.Cache(_place) + (fault == Lasting.Stall ? store.Patience(1) : ""));
         AssertMiss(trace, store, build, reason);
         // Nothing is asked for ever.
         Assert.InRange(store.Proxy.Requests.Count(request => store.ReadsLayer(request, build.Layer)), 1, 16);
@@ -175,7 +175,7 @@ public sealed class CacheImportFaultTests(FaultyStores stores) : IClassFixture<F
             OfList.Stall => new Fault.Stall(10),
             _ => new Fault.Answer(403),
         }, times: 1000);
-        var trace = await build.ImportAsync(stores.Client(store), store.Cache(_place) + (fault == OfList.Stall ? ",timeout=1s" : ""));
+        var trace = await build.ImportAsync(stores.Client(store), store.Cache(_place) + (fault == OfList.Stall ? store.Patience(1) : ""));
         Assert.Equal(2, trace.Executed.Count);
         Assert.Empty(trace.Warnings);
         var step = Assert.Single(trace.Vertices, vertex => vertex.Name.StartsWith("importing cache manifest from " + store.KnownAs(_place), StringComparison.Ordinal));

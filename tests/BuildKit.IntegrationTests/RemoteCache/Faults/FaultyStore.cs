@@ -20,6 +20,9 @@ public abstract class FaultyStore(string name, FaultProxy proxy)
     /// <summary>What people know the import of the cache by begins so.</summary>
     public abstract string KnownAs(string place);
 
+    /// <summary>The attribute that makes an import notice silence after so many seconds.</summary>
+    public virtual string Patience(int seconds) => $",timeout={seconds}s";
+
     /// <summary>Name of the export's step.</summary>
     public abstract string Step { get; }
 
@@ -65,6 +68,9 @@ public sealed class FaultyTokenRegistry(FaultProxy proxy, DockerRegistry registr
     public override string Cache(string place) => $"type=registry,ref={Proxy.Host}/{place}:v1";
 
     public override string KnownAs(string place) => $"{Proxy.Host}/{place}:v1";
+
+    // Here it limits the silence of the whole import; that of a connection is half of it. Tokens take their time too.
+    public override string Patience(int seconds) => $",timeout={seconds + 5}s";
 
     public override string Step => "exporting cache to registry";
 
