@@ -20,6 +20,7 @@ namespace BuildKit.RemoteCache.Import;
 internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider time)
 {
     private readonly ConcurrentDictionary<Digest, bool> _lost = [];
+    private readonly ConcurrentDictionary<Exception, bool> _told = new(ReferenceEqualityComparer.Instance);
     private volatile bool _isSilent;
     private int _silenceTold;
 
@@ -33,12 +34,13 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
     public bool IsLost(Digest digest) => _isSilent || _lost.ContainsKey(digest);
 
     /// <summary>Takes note of a layer that could not be had, and tells people once why steps execute that should have been in
-    /// the cache; that the whole import is silent is told for one layer only.</summary>
+    /// the cache. That the whole import is silent, or was given up (its backend then fails with one and the same error), is told
+    /// for one layer only.</summary>
     public void Lose(Digest digest, Exception why, IProgressWriter? progress)
     {
-        if (!_lost.TryAdd(digest, true) || progress is null || (_isSilent && Interlocked.Exchange(ref _silenceTold, 1) != 0))
-            return;
         var reason = why is LayerLostException { InnerException: { } inner } ? inner : why;
+        if (!_lost.TryAdd(digest, true) || progress is null || (_isSilent && Interlocked.Exchange(ref _silenceTold, 1) != 0) || !_told.TryAdd(reason, true))
+            return;
         progress.Write(new ProgressWarning(
             default, 1, Encoding.UTF8.GetBytes($"layer {digest} of the cache {name} cannot be used, steps that need it are executed: {reason.Message}"),
             [], "", null, []));

@@ -129,8 +129,8 @@ public sealed class CacheExportFaultTests(FaultyStores stores) : IClassFixture<F
                 store.ForgetReservations();
                 var ignored = (await stores.Client(store).BuildAsync(builds[store].Context, "--export-cache", cache + ",ignore-error=true")).Succeeded();
                 Assert.NotEqual("", ignored.Trace.Step(store.Step).Error);
-                // Which of the layers is the first to fail is left to chance.
-                Assert.Contains(string.Join(' ', ignored.Trace.Step(store.Step).Error.Split(' ').Take(3)), export.Errors, StringComparison.Ordinal);
+                Assert.Contains(store.Step + "\n", export.Errors, StringComparison.Ordinal);
+                Assert.Contains("\nerror: failed to solve: ", export.Errors, StringComparison.Ordinal);
                 Assert.InRange(written, 1, 60); // nothing is tried for ever
                 store.Proxy.Reset();
                 store.ForgetReservations();

@@ -99,16 +99,9 @@ public sealed class LocalCacheFaultTests(BuildFixture fixture) : IClassFixture<B
         var failed = await fixture.Client.BuildPlainAsync(more.Context, "--export-cache", Export);
         failed.Failed();
         Assert.Contains(fault == "full" ? "space" : "ead-only", failed.Errors, StringComparison.Ordinal);
-        var ignored = await fixture.Client.BuildAsync(more.Context, "--export-cache", Export + ",ignore-error=true");
-        if (fault == "full")
-        {
-            Assert.NotEqual("", ignored.Succeeded().Trace.Step("exporting cache to client directory").Error);
-            Assert.Empty(System.IO.Directory.EnumerateFiles($"{Directory}/ingest"));
-        }
-        else
-        {
-            ignored.Result.Failed(); // a directory that cannot be opened is a wrong argument
-        }
+        var ignored = (await fixture.Client.BuildAsync(more.Context, "--export-cache", Export + ",ignore-error=true")).Succeeded();
+        Assert.NotEqual("", ignored.Trace.Step("exporting cache to client directory").Error);
+        Assert.Empty(System.IO.Directory.EnumerateFiles($"{Directory}/ingest"));
         await AssertWholeAsync(_build);
         await RunAsync("mount", "-o", "remount,rw,size=10m", Directory);
         await more.ExportAsync(fixture.Client, Export);
