@@ -69,7 +69,8 @@ public sealed class SeveralCachesTests(RoundTripFixture fixture)
         if (backend == "registry token")
         {
             var repository = ((RegistryStore)store).Reference.Split('/', ':')[2];
-            Assert.Equal([$"repository:{repository}:pull,push", $"repository:{repository}:pull"], fixture.TokenRegistry.TokenRequests.Skip(asked).Distinct());
+            var scopes = fixture.TokenRegistry.TokenRequests.Skip(asked).SelectMany(scope => scope.Split(' ')).Where(scope => scope.Contains(repository + ":", StringComparison.Ordinal));
+            Assert.Equal([$"repository:{repository}:pull,push", $"repository:{repository}:pull"], scopes.Distinct());
         }
         else
         {
