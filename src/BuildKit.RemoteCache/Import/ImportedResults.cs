@@ -3,6 +3,7 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
+using BuildKit.Storage.Layers.Compression;
 using BuildKit.Storage.Refs;
 
 namespace BuildKit.RemoteCache.Import;
@@ -132,7 +133,7 @@ internal sealed class ImportedResults(
 
     private static CompressionType TypeOf(Descriptor descriptor)
     {
-        if (descriptor.Annotations.ContainsKey("containerd.io/snapshot/stargz/toc.digest"))
+        if (descriptor.Annotations.ContainsKey(EStargzAnnotations.TocDigest))
             return CompressionType.EStargz;
         return descriptor.MediaType switch
         {

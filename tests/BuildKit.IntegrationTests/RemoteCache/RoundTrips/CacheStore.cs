@@ -1,10 +1,10 @@
 using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
+using System.Text.Json;
 using System.Xml.Linq;
 using BuildKit.IntegrationTests.Support;
 using BuildKit.Oci;
-using BuildKit.RemoteCache.Config;
 
 namespace BuildKit.IntegrationTests.RemoteCache.RoundTrips;
 
@@ -17,9 +17,6 @@ internal abstract class CacheStore
     /// <summary>Value of <c>--export-cache</c> without options.</summary>
     protected virtual string Export => Import;
 
-    /// <summary>Whether the store keeps what eStargz adds to descriptors.</summary>
-    public virtual bool HasContentsAnnotations => true;
-
     /// <summary>Arguments of a build that export to it.</summary>
     /// <param name="mode"><c>min</c> or <c>max</c>.</param>
     /// <param name="options">More attributes, each with a comma in front.</param>
@@ -29,22 +26,29 @@ internal abstract class CacheStore
     public abstract Task<StoredCache> ReadAsync();
 
     /// <summary>The layers that lie there, checked.</summary>
-    public async Task<IReadOnlyList<StoredLayer>> VerifyAsync() => await (await ReadAsync()).VerifyAsync(HasContentsAnnotations);
+    public async Task<IReadOnlyList<StoredLayer>> VerifyAsync() => await (await ReadAsync()).VerifyAsync();
 
     /// <summary>What a config says of its layers where no manifest does.</summary>
-    protected static IReadOnlyList<Descriptor> LayersOf(byte[] config) =>
-    [
-        .. CacheConfig.Parse(config).Layers.Select(layer => new Descriptor(layer.Annotations!.MediaType, layer.Blob, layer.Annotations.Size)
+    protected static IReadOnlyList<Descriptor> LayersOf(byte[] config)
+    {
+        using var json = JsonDocument.Parse(config);
+        return [.. json.RootElement.GetProperty("layers").EnumerateArray().Select(DescriptorOf).DistinctBy(l => l.Digest)];
+
+        static Descriptor DescriptorOf(JsonElement layer)
         {
-            Annotations = new Dictionary<string, string>(StringComparer.Ordinal) { ["containerd.io/uncompressed"] = layer.Annotations.DiffId.ToString() },
-        }).DistinctBy(l => l.Digest),
-    ];
+            var known = layer.GetProperty("annotations");
+            var annotations = known.EnumerateObject().Where(p => p.Name.Contains('/', StringComparison.Ordinal) || p.Name.Contains('.', StringComparison.Ordinal))
+                .ToDictionary(p => p.Name, p => p.Value.GetString()!, StringComparer.Ordinal);
+            annotations["containerd.io/uncompressed"] = known.GetProperty("diffID").GetString()!;
+            return new Descriptor(known.GetProperty("mediaType").GetString()!, Digest.Parse(layer.GetProperty("blob").GetString()!), known.GetProperty("size").GetInt64()) { Annotations = annotations };
+        }
+    }
 
     /// <summary>A cache among blobs with a document at the top.</summary>
     protected static StoredCache Read(byte[] root, IReadOnlyDictionary<Digest, byte[]> blobs)
     {
         var (_, layers, _) = GoldenCache.ReadManifest(root, digest => blobs[digest]);
-        using var json = System.Text.Json.JsonDocument.Parse(root);
+        using var json = JsonDocument.Parse(root);
         return new StoredCache(
             json.RootElement.GetProperty("mediaType").GetString()!,
             [.. layers.DistinctBy(l => l.Digest)],
@@ -109,8 +113,6 @@ internal sealed class LocalStore(string directory) : CacheStore
 /// <summary>A prefix of a bucket, read from the server's directory.</summary>
 internal sealed class S3Store(ObjectStore server, string prefix) : CacheStore
 {
-    public override bool HasContentsAnnotations => false;
-
     public override string Import =>
         $"type=s3,endpoint_url=http://{server.Host},use_path_style=true,bucket=bkt,region=us-east-1,access_key_id=S3RVER,secret_access_key=S3RVER,prefix={prefix}/";
 
@@ -125,8 +127,6 @@ internal sealed class S3Store(ObjectStore server, string prefix) : CacheStore
 internal sealed class AzureStore(ObjectStore server, string prefix) : CacheStore
 {
     private const string Container = "buildkit-cache";
-
-    public override bool HasContentsAnnotations => false;
 
     public override string Import =>
         $"type=azblob,account_url=http://{server.Host}/{ObjectStore.AzureAccount},account_name={ObjectStore.AzureAccount},secret_access_key={ObjectStore.AzureKey},prefix={prefix}";
@@ -173,8 +173,6 @@ internal sealed class ActionsStore : CacheStore
         (_service, _version, _scope) = (service, version, scope);
         _token = service.IssueToken(("refs/heads/main", 3));
     }
-
-    public override bool HasContentsAnnotations => false;
 
     public override string Import => $"type=gha,scope={_scope},token={_token},version={_version},{(_version == 1 ? "url" : "url_v2")}=http://{_service.Host}/";
 

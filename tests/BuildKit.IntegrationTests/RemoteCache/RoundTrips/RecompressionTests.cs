@@ -101,5 +101,23 @@ public sealed class RecompressionTests(RoundTripFixture fixture)
         Assert.Equal(await File.ReadAllBytesAsync($"{temp.Path}/first.tar"), await File.ReadAllBytesAsync($"{temp.Path}/second.tar"));
     }
 
+    public static TheoryData<string> Backends() => [.. RoundTripFixture.Backends, "inline"];
+
+    [RoundTripTheory]
+    [MemberData(nameof(Backends))]
+    public async Task An_imported_eStargz_layer_is_passed_on_as_one(string backend)
+    {
+        using var context = fixture.Context();
+        using var temp = new TempDirectory();
+        var (store, next) = (fixture.NewStore(backend, temp), fixture.NewStore("local", temp));
+        (await fixture.First.BuildAsync(context, store.Exporting("max", ",compression=estargz,force-compression=true"))).Succeeded();
+        var second = await fixture.EmptySecondAsync();
+        var passed = (await second.BuildAsync(context, ["--import-cache", store.Import, .. next.Exporting("min", ",compression=estargz")])).Succeeded();
+        Assert.Empty(passed.Trace.Executed);
+        var (before, after) = (await store.VerifyAsync(), await next.VerifyAsync());
+        Assert.Equal(3, after.Count(l => l.Files.Contains("final") || l.Files.Contains("app/random") || l.Files.Contains("bin/busybox")));
+        Assert.Subset(before.Select(l => l.Descriptor.Digest).ToHashSet(), after.Select(l => l.Descriptor.Digest).ToHashSet());
+    }
+
     private List<(string Backend, CacheStore Store)> Stores(TempDirectory temp) => [.. RoundTripFixture.Backends.Select(b => (b, fixture.NewStore(b, temp)))];
 }
