@@ -1,6 +1,6 @@
 using System.Text.Json;
 using BuildKit.Oci;
-using BuildKit.Storage.Layers.Compression;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Config;
 

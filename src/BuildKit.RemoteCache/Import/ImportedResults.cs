@@ -3,7 +3,6 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
-using BuildKit.Storage.Layers.Compression;
 using BuildKit.Storage.Refs;
 
 namespace BuildKit.RemoteCache.Import;

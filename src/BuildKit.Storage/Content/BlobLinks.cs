@@ -1,5 +1,5 @@
 using BuildKit.Oci;
-using BuildKit.Storage.Layers.Compression;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.Storage.Content;
 

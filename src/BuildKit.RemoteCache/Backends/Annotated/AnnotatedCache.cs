@@ -1,7 +1,7 @@
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Config;
 using BuildKit.Storage.Content;
-using BuildKit.Storage.Layers.Compression;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.Annotated;
 
