@@ -7,6 +7,7 @@ using BuildKit.Protocol.Grpc;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
+using BuildKit.Session.Content;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 using BuildKit.Storage.Refs;
@@ -132,13 +133,29 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var cached = new List<CachedResult>();
         foreach (var lazy in result.All)
             cached.Add(await lazy.EvaluateAsync(cancellationToken));
-        var written = await Task.WhenAll(cacheExports.Where(export => !export.IsInline).Select((export, index) =>
+        var caches = cacheExports.Where(export => !export.IsInline).ToList();
+        var written = await Task.WhenAll(caches.Select((export, index) =>
             ExportCacheAsync(build, export, cached, $"{request.Session}-cache-{index}", cancellationToken)));
-        foreach (var output in written)
-            foreach (var (key, value) in output)
+        AddCacheAnswers(response, [.. caches.Zip(written)]);
+        return response;
+    }
+
+    /// <summary>What the client is told of its caches. It enters the one manifest it knows into each of its directories, so that
+    /// of a directory is told rather than that of a registry; of several manifests each directory's own.</summary>
+    private static void AddCacheAnswers(
+        Dictionary<string, string> response, IReadOnlyList<(CacheExportTask Export, IReadOnlyDictionary<string, string> Answer)> caches)
+    {
+        foreach (var (_, answer) in caches.OrderBy(cache => cache.Export.IsLocal))
+            foreach (var (key, value) in answer)
                 if (key.StartsWith("cache.", StringComparison.Ordinal))
                     response[key] = value;
-        return response;
+        if (caches.Count(cache => cache.Answer.ContainsKey(ContentStores.CacheManifestKey)) < 2)
+            return;
+        foreach (var (cache, index) in caches.Where(cache => cache.Export.IsLocal).Select((cache, index) => (cache, index)))
+        {
+            if (cache.Answer.TryGetValue(ContentStores.CacheManifestKey, out var manifest))
+                response[ContentStores.LocalCacheManifestKey(index)] = manifest;
+        }
     }
 
     private async Task<IReadOnlyDictionary<string, string>> ExportCacheAsync(

@@ -52,6 +52,38 @@ public sealed class SeveralCachesTests(RoundTripFixture fixture)
         Assert.Equal(await File.ReadAllBytesAsync($"{temp.Path}/first.tar"), await File.ReadAllBytesAsync($"{temp.Path}/second.tar"));
     }
 
+    /// <summary>Clients are told of one manifest only by the original, and write it into every directory.</summary>
+    [RoundTripFact]
+    public async Task Each_of_several_caches_has_the_layout_that_was_asked_for_it()
+    {
+        using var temp = new TempDirectory();
+        using var context = fixture.Context();
+        (string Backend, string Options, string MediaType)[] asked =
+        [
+            ("local", "", "application/vnd.oci.image.index.v1+json"),
+            ("registry", ",image-manifest=true", "application/vnd.oci.image.manifest.v1+json"),
+            ("local", ",image-manifest=true", "application/vnd.oci.image.manifest.v1+json"),
+            ("local", ",oci-mediatypes=false", "application/vnd.docker.distribution.manifest.list.v2+json"),
+            ("registry token", ",oci-mediatypes=false", "application/vnd.docker.distribution.manifest.list.v2+json"),
+        ];
+        var stores = asked.Select(a => (Store: fixture.NewStore(a.Backend, temp), a.Options, a.MediaType)).ToList();
+        (await fixture.First.BuildAsync(context, [.. stores.SelectMany(s => s.Store.Exporting("max", s.Options))])).Succeeded();
+        foreach (var (store, _, mediaType) in stores)
+        {
+            Assert.Equal(mediaType, (await store.ReadAsync()).MediaType);
+            var second = await fixture.EmptySecondAsync();
+            Assert.Empty((await second.BuildAsync(context, "--import-cache", store.Import)).Succeeded().Trace.Executed);
+        }
+
+        // A directory whose export failed gets nobody else's manifest.
+        var (failed, other) = (new LocalStore($"{temp.Path}/failed"), fixture.NewStore("registry", temp));
+        var build = (await fixture.First.BuildPlainAsync(
+            context, [.. failed.Exporting("max", ",oci-mediatypes=false,image-manifest=true,ignore-error=true"), .. other.Exporting("max", "")])).Succeeded();
+        Assert.Contains($"local cache export to {failed.Directory}: its manifest is not there", build.Errors, StringComparison.Ordinal);
+        Assert.False(File.Exists($"{failed.Directory}/index.json"));
+        Assert.Equal(6, (await other.VerifyAsync()).Count);
+    }
+
     [RoundTripTheory]
     [InlineData("registry basic", "401 Unauthorized")]
     [InlineData("registry token", "push access denied, repository does not exist or may require authorization")]
