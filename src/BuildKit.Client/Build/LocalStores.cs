@@ -14,6 +14,7 @@ internal sealed class LocalStores
     private readonly Dictionary<string, string> _stores = new(StringComparer.Ordinal);
     private readonly List<(string Directory, string Tag, CacheRequest Export)> _cacheExports = [];
     private LocalCacheJoin? _join;
+    private Action<string>? _warn;
     private string _layoutDirectory = "";
 
     private LocalStores()
@@ -30,7 +31,7 @@ internal sealed class LocalStores
     /// <exception cref="ClientException">An attribute is missing, or a local cache lacks the tag.</exception>
     public static async Task<LocalStores> OpenAsync(SolveOptions options, CancellationToken cancellationToken)
     {
-        var stores = new LocalStores { _join = options.JoinLocalCache };
+        var stores = new LocalStores { _join = options.JoinLocalCache, _warn = options.Warn };
         foreach (var cache in options.CacheExports)
             stores.AddCacheExport(cache);
         var imports = new List<CacheRequest>(options.CacheImports.Count);
@@ -60,17 +61,19 @@ internal sealed class LocalStores
     /// <summary>Enters what the build made into the directories' <c>index.json</c>.</summary>
     public async Task FinishAsync(IReadOnlyDictionary<string, string> response, CancellationToken cancellationToken)
     {
-        if (response.TryGetValue("cache.manifest", out var manifest))
+        for (var i = 0; i < _cacheExports.Count; i++)
         {
+            var (directory, tag, export) = _cacheExports[i];
+            if (!response.TryGetValue(ContentStores.LocalCacheManifestKey(i), out var manifest) && !response.TryGetValue(ContentStores.CacheManifestKey, out manifest))
+                continue;
             var descriptor = Descriptor.Parse(System.Text.Encoding.UTF8.GetBytes(manifest));
-            foreach (var (directory, tag, export) in _cacheExports)
-            {
-                var layout = new OciLayout(directory);
-                if (_join is { } join)
-                    await layout.ChangeTagAsync(tag, async current => await join(layout, current, descriptor, export.Attributes, cancellationToken), cancellationToken);
-                else
-                    await layout.AddToIndexAsync(descriptor, [], tag, cancellationToken);
-            }
+            var layout = new OciLayout(directory);
+            if (!layout.HasBlob(descriptor.Digest))
+                _warn?.Invoke($"local cache export to {directory}: its manifest is not there, index.json was left as it was");
+            else if (_join is { } join)
+                await layout.ChangeTagAsync(tag, async current => await join(layout, current, descriptor, export.Attributes, cancellationToken), cancellationToken);
+            else
+                await layout.AddToIndexAsync(descriptor, [], tag, cancellationToken);
         }
         if (_layoutDirectory.Length > 0 && response.TryGetValue("containerimage.descriptor", out var encoded))
         {

@@ -7,7 +7,9 @@ using BuildKit.Protocol.Grpc;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
+using BuildKit.Session.Content;
 using BuildKit.Solver;
+using BuildKit.Storage.Layers;
 using BuildKit.Storage.Refs;
 using BuildKit.Worker.Exporters;
 using BuildKit.Worker.Results;
@@ -122,7 +124,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                     Context = context,
                     SessionId = request.Session,
                     Sessions = services.Sessions,
-                    InlineCache = inline is null ? null : (key, layers, t) => InlineAsync(inline, result, key, layers, context, t),
+                    InlineCache = inline is null ? null : (key, layers, compression, t) => InlineAsync(inline, result, key, layers, compression, context, t),
                 },
                 token),
             cancellationToken, id: $"{request.Session}-export-{index}")));
@@ -132,13 +134,29 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var cached = new List<CachedResult>();
         foreach (var lazy in result.All)
             cached.Add(await lazy.EvaluateAsync(cancellationToken));
-        var written = await Task.WhenAll(cacheExports.Where(export => !export.IsInline).Select((export, index) =>
+        var caches = cacheExports.Where(export => !export.IsInline).ToList();
+        var written = await Task.WhenAll(caches.Select((export, index) =>
             ExportCacheAsync(build, export, cached, $"{request.Session}-cache-{index}", cancellationToken)));
-        foreach (var output in written)
-            foreach (var (key, value) in output)
+        AddCacheAnswers(response, [.. caches.Zip(written)]);
+        return response;
+    }
+
+    /// <summary>What the client is told of its caches. It enters the one manifest it knows into each of its directories, so that
+    /// of a directory is told rather than that of a registry; of several manifests each directory's own.</summary>
+    private static void AddCacheAnswers(
+        Dictionary<string, string> response, IReadOnlyList<(CacheExportTask Export, IReadOnlyDictionary<string, string> Answer)> caches)
+    {
+        foreach (var (_, answer) in caches.OrderBy(cache => cache.Export.IsLocal))
+            foreach (var (key, value) in answer)
                 if (key.StartsWith("cache.", StringComparison.Ordinal))
                     response[key] = value;
-        return response;
+        if (caches.Count(cache => cache.Answer.ContainsKey(ContentStores.CacheManifestKey)) < 2)
+            return;
+        foreach (var (cache, index) in caches.Where(cache => cache.Export.IsLocal).Select((cache, index) => (cache, index)))
+        {
+            if (cache.Answer.TryGetValue(ContentStores.CacheManifestKey, out var manifest))
+                response[ContentStores.LocalCacheManifestKey(index)] = manifest;
+        }
     }
 
     private async Task<IReadOnlyDictionary<string, string>> ExportCacheAsync(
@@ -156,12 +174,13 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     }
 
     private static async Task<byte[]?> InlineAsync(
-        CacheExportTask export, BuildResult result, string key, IReadOnlyList<RemoteLayers> layers, IOperationContext context, CancellationToken cancellationToken)
+        CacheExportTask export, BuildResult result, string key, IReadOnlyList<RemoteLayers> layers, CompressionOptions compression, IOperationContext context,
+        CancellationToken cancellationToken)
     {
         var lazy = key.Length > 0 && result.Refs.TryGetValue(key, out var keyed) ? keyed : result.Ref;
         return lazy is null || layers.Count == 0
             ? null
-            : await export.CreateInlineAsync(await lazy.EvaluateAsync(cancellationToken), layers[0], context, cancellationToken);
+            : await export.CreateInlineAsync(await lazy.EvaluateAsync(cancellationToken), layers[0], compression, context, cancellationToken);
     }
 
     private static async Task<ExportSource> SourceAsync(BuildResult result, CancellationToken cancellationToken)

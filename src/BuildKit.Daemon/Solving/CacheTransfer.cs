@@ -60,6 +60,9 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
     /// <summary>Failure is shown but does not fail the build.</summary>
     public bool IgnoreError => ignoreError;
 
+    /// <summary>It goes to a directory of the client.</summary>
+    public bool IsLocal => type == "local";
+
     /// <summary>The records travel inside the image's config, written by the image exporter.</summary>
     public bool IsInline => backend is InlineCacheExport;
 
@@ -70,15 +73,17 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
             backend, mode, results, MakeLayersAsync, context, time, cancellationToken,
             mounts is null ? null : (progress, token) => used.CollectAsync(mounts, backend.Compression, progress.Log, token));
 
-    /// <summary>The records of one result whose image has these layers; null when none of them is of use.</summary>
-    public async Task<byte[]?> CreateInlineAsync(CachedResult result, RemoteLayers layers, IOperationContext context, CancellationToken cancellationToken)
+    /// <summary>The records of one result whose image has these layers, made with this compression; null when none of them is of use.</summary>
+    public async Task<byte[]?> CreateInlineAsync(
+        CachedResult result, RemoteLayers layers, CompressionOptions compression, IOperationContext context, CancellationToken cancellationToken)
     {
         var target = new CacheExportTarget();
         var options = new CacheExportOptions
         {
             Mode = CacheExportMode.Min,
+            Compression = compression, // or a layer that was converted for the image is not recognised as one of its layers
             SessionIds = context.SessionIds,
-            ResolveRemotes = (value, token) => MakeLayersAsync(value, CompressionOptions.Default, token),
+            ResolveRemotes = (value, token) => MakeLayersAsync(value, compression, token),
         };
         await CacheExport.FillAsync(target, [result], options, cancellationToken);
         return await InlineCache.CreateAsync(target, [.. layers.Descriptors.Select(layer => layer.Digest)], cancellationToken);

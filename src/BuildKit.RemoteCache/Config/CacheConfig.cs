@@ -1,5 +1,6 @@
 using System.Text.Json;
 using BuildKit.Oci;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Config;
 
@@ -126,6 +127,10 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
                 annotations = annotations with { Size = Number(property) };
             else if (Is(property, "createdAt"))
                 annotations = annotations with { CreatedAt = Time(property) };
+            else if (Is(property, EStargzAnnotations.TocDigest))
+                annotations = annotations with { TocDigest = Text(property) };
+            else if (Is(property, EStargzAnnotations.UncompressedSize))
+                annotations = annotations with { UncompressedSize = Text(property) };
         }
         return annotations;
     }
@@ -259,6 +264,13 @@ public sealed record CacheConfigLayer(Digest Blob, int Parent, CacheLayerAnnotat
 /// <summary>What a layer blob is. The size is in bytes.</summary>
 public sealed record CacheLayerAnnotations(string MediaType, Digest DiffId, long Size, Rfc3339Time CreatedAt)
 {
+    /// <summary>Of an eStargz blob the digest of its table of contents. An extension, as eStargz in stores without manifests is;
+    /// readers of the original leave it out.</summary>
+    public string TocDigest { get; init; } = "";
+
+    /// <summary>Of an eStargz blob what goes with <see cref="TocDigest"/>.</summary>
+    public string UncompressedSize { get; init; } = "";
+
     internal void WriteTo(CanonicalJsonWriter writer)
     {
         writer.WriteStartObject();
@@ -267,6 +279,8 @@ public sealed record CacheLayerAnnotations(string MediaType, Digest DiffId, long
         writer.WriteNonZero("size", Size);
         writer.WriteName("createdAt");
         writer.WriteString(CreatedAt.ToString());
+        writer.WriteText(EStargzAnnotations.TocDigest, TocDigest);
+        writer.WriteText(EStargzAnnotations.UncompressedSize, UncompressedSize);
         writer.WriteEndObject();
     }
 }

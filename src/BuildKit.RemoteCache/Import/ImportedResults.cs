@@ -132,7 +132,7 @@ internal sealed class ImportedResults(
 
     private static CompressionType TypeOf(Descriptor descriptor)
     {
-        if (descriptor.Annotations.ContainsKey("containerd.io/snapshot/stargz/toc.digest"))
+        if (descriptor.Annotations.ContainsKey(EStargzAnnotations.TocDigest))
             return CompressionType.EStargz;
         return descriptor.MediaType switch
         {

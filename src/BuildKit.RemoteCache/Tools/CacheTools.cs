@@ -94,7 +94,7 @@ public sealed class CacheTools
         if (target.Type == "local")
             await new OciLayout(target.Directory).InitializeAsync(cancellationToken).ConfigureAwait(false);
         var answer = await export.WriteAsync(cache, progress, cancellationToken).ConfigureAwait(false);
-        if (target.Type == "local" && answer.TryGetValue("cache.manifest", out var text))
+        if (target.Type == "local" && answer.TryGetValue(ContentStores.CacheManifestKey, out var text))
         {
             var written = Descriptor.Parse(System.Text.Encoding.UTF8.GetBytes(text));
             var layout = new OciLayout(target.Directory);

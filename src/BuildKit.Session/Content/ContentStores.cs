@@ -12,6 +12,14 @@ public static class ContentStores
     /// <summary>The store of a local cache directory; the text of the attribute as it is.</summary>
     public static string Local(string directory) => "local:" + directory;
 
+    /// <summary>Key of a build's answer: the manifest, as JSON text of its descriptor, that belongs into the index of the store of a
+    /// local cache (spec 04 §5, §8.3). The original knows one for all directories.</summary>
+    public const string CacheManifestKey = "cache.manifest";
+
+    /// <summary>The same for one of several directories, counted in the order of the request; given when the build exported more
+    /// than one manifest.</summary>
+    public static string LocalCacheManifestKey(int index) => $"cache.manifest.local.{index}";
+
     /// <summary>The store of a named layout.</summary>
     public static string Oci(string name) => "oci:" + name;
 }

@@ -1,4 +1,5 @@
 using BuildKit.Oci;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.Storage.Content;
 
@@ -16,7 +17,7 @@ internal sealed class BlobLinks(FileContentStore content)
     private const string MediaTypeLabel = "buildkit.io/blob/mediatype";
 
     private static readonly string[] KeptAnnotations =
-        [Uncompressed, "containerd.io/snapshot/stargz/toc.digest", "io.containers.estargz.uncompressed-size"];
+        [Uncompressed, EStargzAnnotations.TocDigest, EStargzAnnotations.UncompressedSize];
 
     /// <summary>The annotations worth keeping.</summary>
     public static Dictionary<string, string> Kept(IReadOnlyDictionary<string, string> annotations) =>

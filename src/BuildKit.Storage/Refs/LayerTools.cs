@@ -11,8 +11,6 @@ namespace BuildKit.Storage.Refs;
 /// <param name="tempDirectory">Where trees are mounted for reading; made when it is missing.</param>
 public sealed class LayerTools(string tempDirectory) : ILayerTools
 {
-    private const string TocDigest = "containerd.io/snapshot/stargz/toc.digest";
-
     private readonly LayerDiffOptions _diff = new() { TempDirectory = Directory.CreateDirectory(tempDirectory).FullName };
 
     /// <inheritdoc/>
@@ -145,7 +143,7 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
 
     private static async Task<bool> IsEStargzAsync(Descriptor layer, IBlobSource blobs, CancellationToken cancellationToken)
     {
-        if (layer.Annotations.ContainsKey(TocDigest))
+        if (layer.Annotations.ContainsKey(EStargzAnnotations.TocDigest))
             return true;
         await using var blob = await blobs.TryOpenAsync(layer.Digest, cancellationToken);
         return blob is not null && await EStargzFooter.FindTocAsync(blob, cancellationToken) is not null;

@@ -54,7 +54,8 @@ internal sealed class SharedMounts
             if (--shared.Users != 0)
                 return ValueTask.CompletedTask;
             _mounts.Remove(id);
-            Mounts.Unmount(shared.Target);
+            // Busy it may be for a moment: a process that is being started has our open files until its program runs.
+            Mounts.UnmountAll(shared.Target);
             Directory.Delete(shared.Target);
         }
 

@@ -1,5 +1,6 @@
-using System.Text;
+using BuildKit.IntegrationTests.RemoteCache.RoundTrips;
 using BuildKit.IntegrationTests.Support;
+using BuildKit.Oci;
 
 namespace BuildKit.IntegrationTests.EndToEnd;
 
@@ -137,41 +138,53 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
         Assert.Equal(type == "s3" ? 5 : 0, behind.Trace.Executed.Count);
     }
 
+    /// <summary>Parts of 5 MiB in s3, blocks of 32 MiB in azblob.</summary>
     [ObjectStoreTheory]
-    [InlineData("s3", "uncompressed", "application/vnd.oci.image.layer.v1.tar\"")]
-    [InlineData("s3", "gzip", "application/vnd.oci.image.layer.v1.tar+gzip\"")]
-    [InlineData("s3", "estargz", "application/vnd.oci.image.layer.v1.tar+gzip\"")]
-    [InlineData("s3", "zstd", "application/vnd.oci.image.layer.v1.tar+zstd\"")]
-    [InlineData("azblob", "zstd", "application/vnd.oci.image.layer.v1.tar+zstd\"")]
-    public async Task Layers_are_stored_in_each_compression(string type, string compression, string mediaType)
-    {
-        using var context = Context();
-        using var output = new TempDirectory();
-        var cache = fixture.Cache(type, _prefix);
-        (await First.BuildAsync(context, "--export-cache", $"{cache},mode=max,compression={compression},force-compression=true")).Succeeded();
-        if (type == "s3")
-        {
-            var config = Encoding.UTF8.GetString(fixture.S3.FindFile($"{_prefix}/manifests/buildkit._S3rver_object")!);
-            Assert.Contains("\"mediaType\":\"" + mediaType, config, StringComparison.Ordinal);
-            Assert.Equal(config.Split("\"mediaType\":").Length, config.Split("\"mediaType\":\"" + mediaType).Length);
-        }
-        await Second.PruneAllAsync();
-        Assert.Empty((await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=oci,dest={output.Path}/image.tar")).Succeeded().Trace.Executed);
-    }
-
-    [ObjectStoreTheory]
-    [InlineData("s3", 12, "partNumber=", 3)]
-    [InlineData("azblob", 34, "comp=block&", 2)]
-    public async Task A_large_layer_goes_in_parts(string type, int megabytes, string query, int parts)
+    [InlineData("s3", 12, "partNumber=", 3, "uncompressed")]
+    [InlineData("s3", 12, "partNumber=", 3, "gzip")]
+    [InlineData("s3", 12, "partNumber=", 3, "estargz")]
+    [InlineData("s3", 12, "partNumber=", 3, "zstd")]
+    [InlineData("azblob", 34, "comp=block&", 2, "uncompressed")]
+    [InlineData("azblob", 34, "comp=block&", 2, "gzip")]
+    [InlineData("azblob", 34, "comp=block&", 2, "estargz")]
+    [InlineData("azblob", 34, "comp=block&", 2, "zstd")]
+    public async Task A_large_layer_goes_in_parts(string type, int megabytes, string query, int parts, string compression)
     {
         using var context = OneStep(fixture.Build.Base, $"head -c {megabytes}000000 /dev/urandom > /big");
-        var cache = fixture.Cache(type, _prefix, "compression=uncompressed");
+        var cache = fixture.Cache(type, _prefix, $"compression={compression},compression-level=1");
         (await First.BuildAsync(context, "--export-cache", cache)).Succeeded();
         Assert.Equal(parts, Mine(type).Count(r => (r.Target + "&").Contains(query, StringComparison.Ordinal)));
+        var blobs = (await StoredAsync(type, _prefix)).Where(o => o.Key.StartsWith("blobs/", StringComparison.Ordinal)).ToList();
+        Assert.Equal(2, blobs.Count);
+        Assert.All(blobs, blob => Assert.Equal(blob.Key["blobs/".Length..], Digest.Sha256(blob.Value).ToString()));
+        Assert.Contains(blobs, blob => blob.Value.Length > megabytes * 1_000_000);
         await Second.PruneAllAsync();
         using var temp = new TempDirectory();
         Assert.Empty((await Second.BuildAsync(context, "--import-cache", cache, "--output", $"type=oci,dest={temp.Path}/image.tar")).Succeeded().Trace.Executed);
         Assert.True(new FileInfo($"{temp.Path}/image.tar").Length > megabytes * 1_000_000);
+    }
+
+    [ObjectStoreTheory]
+    [InlineData("s3")]
+    [InlineData("azblob")]
+    public async Task Every_object_is_below_the_prefixes_and_has_the_names_that_were_asked_for(string type)
+    {
+        using var context = Context();
+        var cache = fixture.Cache(type, _prefix + "/deep", "blobs_prefix=layers/,manifests_prefix=lists/");
+        (await First.BuildAsync(context, "--export-cache", cache + ",name=one;two;three")).Succeeded();
+        var objects = await StoredAsync(type, _prefix + "/deep");
+        Assert.Equal(3, objects.Count(o => o.Key == "layers/" + Digest.Sha256(o.Value)));
+        foreach (var name in new[] { "one", "two", "three" })
+            Assert.Equal(objects["lists/one"], objects["lists/" + name]);
+        Assert.Equal(6, objects.Count);
+        // Of s3 the bucket is in the path; of azblob a name is one segment of it.
+        Assert.All(Mine(type), r => Assert.StartsWith(
+            type == "s3" ? $"/bkt/{_prefix}/deep/" : $"/{ObjectStore.AzureAccount}/buildkit-cache/{_prefix}%2Fdeep%2F", r.Target, StringComparison.Ordinal));
+        foreach (var name in new[] { "one", "two", "three" })
+        {
+            await Second.PruneAllAsync();
+            Assert.Empty((await Second.BuildAsync(context, "--import-cache", $"{cache},name={name}")).Succeeded().Trace.Executed);
+        }
     }
 
     [ObjectStoreFact]
@@ -321,6 +334,11 @@ public sealed class ObjectStoreCacheTests(ObjectStoreFixture fixture) : IClassFi
         Assert.DoesNotContain(Mine("azblob"), IsBlobRead);
         Assert.NotEqual(await File.ReadAllTextAsync($"{temp.Path}/first/app/random"), await File.ReadAllTextAsync($"{temp.Path}/second/app/random"));
     }
+
+    /// <summary>What lies below a prefix of the store, read past the product.</summary>
+    private async Task<IReadOnlyDictionary<string, byte[]>> StoredAsync(string type, string prefix) => type == "s3"
+        ? fixture.S3.ReadObjects(prefix + "/")
+        : await AzureStore.ReadObjectsAsync(fixture.Azure, "buildkit-cache", prefix + "/");
 
     private IEnumerable<ProxiedRequest> Mine(string type) => fixture.Proxy(type).Requests.Where(r => r.Target.Contains(_prefix, StringComparison.Ordinal));
 

@@ -151,6 +151,27 @@ public sealed class OverlayStorageTests
         Assert.DoesNotContain(lease.Mounts[0].Options, o => o.StartsWith("upperdir=", StringComparison.Ordinal) || o.StartsWith("workdir=", StringComparison.Ordinal));
     }
 
+    /// <summary>A process that is being started has the files its parent has open, until its program runs.</summary>
+    [RequiresFact("root")]
+    public async Task A_mount_whose_last_user_leaves_goes_even_while_one_of_its_files_is_open()
+    {
+        using var temp = new TempDirectory();
+        await using var storage = await OpenAsync(temp.Path, "overlayfs");
+        await using var low = await MakeAsync(storage, null, root => File.WriteAllText(root + "/f", "f"));
+        await using var over = await storage.Refs.NewAsync(low, RefOptions.Default with { Retain = true }, default);
+        var mountable = await over.MountAsync(readOnly: false, default);
+        FileStream open;
+        await using (var lease = await mountable.AcquireAsync(default))
+            open = File.Create(lease.Mounts[0].Source + "/written");
+        await using (open)
+        {
+            Assert.Empty(MountTable.Below(Path.Combine(storage.WorkerDirectory, "cachemounts")));
+            open.Write("late"u8);
+        }
+        await using var committed = await over.CommitAsync(default);
+        Assert.Equal(["f", "written"], await TreeAsync(committed));
+    }
+
     [RequiresFact("root")]
     public async Task A_start_unmounts_what_a_killed_daemon_left_mounted()
     {

@@ -21,7 +21,11 @@ public static class BaseImage
     private const string Group = "root:x:0:\nstaff:x:1001:\nextra:x:1002:app\n";
 
     /// <summary>Pushes the image as <c>HOST/base:latest</c>, and the digest of its layer's blob.</summary>
-    public static async Task<Digest> PushAsync(DockerRegistry registry, string name = "base:latest", IRegistryCredentials? credentials = null)
+    public static async Task<Digest> PushAsync(DockerRegistry registry, string name = "base:latest", IRegistryCredentials? credentials = null) =>
+        await PushAsync(registry, name, await TarAsync(), credentials);
+
+    /// <summary>The image's only layer.</summary>
+    public static async Task<byte[]> TarAsync()
     {
         using var tar = new MemoryStream();
         await using (var writer = new TarWriter(tar, TarEntryFormat.Pax, leaveOpen: true))
@@ -41,21 +45,21 @@ public static class BaseImage
                 await writer.WriteEntryAsync(link);
             }
         }
-        return await PushAsync(registry, name, tar.ToArray(), credentials);
+        return tar.ToArray();
 
         static PaxTarEntry Entry(TarEntryType type, string name, UnixFileMode mode) => new(type, name) { Mode = mode, ModificationTime = DateTimeOffset.FromUnixTimeSeconds(1_200_000_000) };
     }
 
     /// <summary>Pushes an image of one layer, given as a tar; with <paramref name="foreignUrl"/> the layer is not pushed, it is said to
-    /// lie there.</summary>
+    /// lie there; with <paramref name="zstd"/> that is the layer's blob, else it is gzip.</summary>
     public static async Task<Digest> PushAsync(
-        DockerRegistry registry, string name, byte[] tar, IRegistryCredentials? credentials = null, string? configJson = null, string? foreignUrl = null)
+        DockerRegistry registry, string name, byte[] tar, IRegistryCredentials? credentials = null, string? configJson = null, string? foreignUrl = null, byte[]? zstd = null)
     {
         var source = new MemoryBlobSource();
         using var compressed = new MemoryStream();
         await using (var gzip = new GZipStream(compressed, CompressionLevel.Fastest, leaveOpen: true))
             await gzip.WriteAsync(tar);
-        var layer = source.Add(MediaTypes.OciLayerGzip, compressed.ToArray());
+        var layer = zstd is null ? source.Add(MediaTypes.OciLayerGzip, compressed.ToArray()) : source.Add(MediaTypes.OciLayerZstd, zstd);
         if (foreignUrl is not null)
             layer = layer with { MediaType = MediaTypes.OciNondistributableLayer + "+gzip", Urls = [foreignUrl] };
         var diffId = Digest.Sha256(tar);

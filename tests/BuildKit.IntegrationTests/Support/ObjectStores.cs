@@ -44,9 +44,16 @@ public sealed class ObjectStore : IAsyncDisposable
     public static Task<ObjectStore> StartAzureAsync() => StartAsync(new ObjectStore("azurite-blob", (port, directory) =>
         ["--blobHost", "127.0.0.1", "--blobPort", port.ToString(System.Globalization.CultureInfo.InvariantCulture), "--location", directory, "--skipApiVersionCheck", "--disableTelemetry", "--silent"]));
 
-    /// <summary>The bytes of a file below the server's data whose path ends so, or null.</summary>
-    public byte[]? FindFile(string end) =>
-        Directory.EnumerateFiles(_directory, "*", SearchOption.AllDirectories).FirstOrDefault(f => f.EndsWith(end, StringComparison.Ordinal)) is { } file ? File.ReadAllBytes(file) : null;
+    /// <summary>The objects of the S3 server's bucket whose key begins so, by the rest of their keys.</summary>
+    public IReadOnlyDictionary<string, byte[]> ReadObjects(string prefix)
+    {
+        const string suffix = "._S3rver_object";
+        var bucket = Path.Combine(_directory, "bkt");
+        return Directory.EnumerateFiles(bucket, "*" + suffix, SearchOption.AllDirectories)
+            .Select(file => (File: file, Key: Path.GetRelativePath(bucket, file)[..^suffix.Length]))
+            .Where(o => o.Key.StartsWith(prefix, StringComparison.Ordinal))
+            .ToDictionary(o => o.Key[prefix.Length..], o => File.ReadAllBytes(o.File), StringComparer.Ordinal);
+    }
 
     /// <summary>Removes the files below the server's data whose path ends so.</summary>
     public void RemoveFiles(Func<string, bool> where)

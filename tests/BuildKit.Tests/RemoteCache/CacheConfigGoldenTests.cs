@@ -27,6 +27,16 @@ public sealed class CacheConfigGoldenTests
         return data;
     }
 
+    [Fact]
+    public void What_belongs_to_an_eStargz_layer_is_written_only_for_such_a_layer()
+    {
+        var plain = Encoding.UTF8.GetBytes("""{"layers":[{"blob":"sha256:1","parent":-1,"annotations":{"mediaType":"m","diffID":"sha256:2","size":3,"createdAt":"0001-01-01T00:00:00Z"}}]}""");
+        var stargz = Encoding.UTF8.GetBytes("""{"layers":[{"blob":"sha256:1","parent":-1,"annotations":{"mediaType":"m","diffID":"sha256:2","size":3,"createdAt":"0001-01-01T00:00:00Z","containerd.io/snapshot/stargz/toc.digest":"sha256:4","io.containers.estargz.uncompressed-size":"5"}}]}""");
+        Assert.Equal(plain, CacheConfig.Parse(plain).ToJson());
+        Assert.Equal(stargz, CacheConfig.Parse(stargz).ToJson());
+        Assert.Equal(("sha256:4", "5"), (CacheConfig.Parse(stargz).Layers[0].Annotations!.TocDigest, CacheConfig.Parse(stargz).Layers[0].Annotations!.UncompressedSize));
+    }
+
     [GoldenTheory]
     [MemberData(nameof(Configs))]
     public void A_config_is_written_as_it_was_read(string path)

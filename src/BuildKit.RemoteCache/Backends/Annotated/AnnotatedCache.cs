@@ -1,6 +1,7 @@
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Config;
 using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.Annotated;
 
@@ -53,6 +54,10 @@ internal static class AnnotatedCache
             var annotations = new Dictionary<string, string>(StringComparer.Ordinal) { [DiffIdAnnotation] = known.DiffId.ToString() };
             if (known.CreatedAt > Rfc3339Time.From(DateTimeOffset.MinValue))
                 annotations[CreatedAtAnnotation] = known.CreatedAt.ToString();
+            if (known.TocDigest.Length > 0)
+                annotations[EStargzAnnotations.TocDigest] = known.TocDigest;
+            if (known.UncompressedSize.Length > 0)
+                annotations[EStargzAnnotations.UncompressedSize] = known.UncompressedSize;
             blobs[layer.Blob] = new LayerBlob(new Descriptor(known.MediaType, layer.Blob, known.Size) { Annotations = annotations }, provider);
         }
         return blobs;
@@ -63,7 +68,11 @@ internal static class AnnotatedCache
         var createdAt = descriptor.Annotations.TryGetValue(CreatedAtAnnotation, out var text)
             ? Rfc3339Time.Parse(text) with { OffsetMinutes = 0 }
             : Rfc3339Time.From(DateTimeOffset.MinValue);
-        return new CacheLayerAnnotations(descriptor.MediaType, DiffIdOf(descriptor), descriptor.Size, createdAt);
+        return new CacheLayerAnnotations(descriptor.MediaType, DiffIdOf(descriptor), descriptor.Size, createdAt)
+        {
+            TocDigest = descriptor.Annotations.GetValueOrDefault(EStargzAnnotations.TocDigest, ""),
+            UncompressedSize = descriptor.Annotations.GetValueOrDefault(EStargzAnnotations.UncompressedSize, ""),
+        };
     }
 
     private static Digest DiffIdOf(Descriptor descriptor)

@@ -1,6 +1,7 @@
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Config;
 using BuildKit.RemoteCache.Merging;
+using BuildKit.Session.Content;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 
@@ -79,7 +80,7 @@ internal sealed class ManifestCacheExport(
         }
         return new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            ["cache.manifest"] = System.Text.Encoding.UTF8.GetString(manifest.ToJson()),
+            [ContentStores.CacheManifestKey] = System.Text.Encoding.UTF8.GetString(manifest.ToJson()),
         };
 
         ManifestDocument Document(MarshalledCache content) => ManifestDocument.Of(content, _oci, _asImage);

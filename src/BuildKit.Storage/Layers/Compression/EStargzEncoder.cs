@@ -56,8 +56,8 @@ internal sealed class EStargzEncoder : LayerEncoder
         await _sink.WriteAsync(EStargzFooter.Make(tocOffset), cancellationToken).ConfigureAwait(false);
         return new EncodedLayer(toc, new Dictionary<string, string>(StringComparer.Ordinal)
         {
-            ["containerd.io/snapshot/stargz/toc.digest"] = Digest.Sha256(json).ToString(),
-            ["io.containers.estargz.uncompressed-size"] = (_uncompressed + toc.Length).ToString(CultureInfo.InvariantCulture),
+            [EStargzAnnotations.TocDigest] = Digest.Sha256(json).ToString(),
+            [EStargzAnnotations.UncompressedSize] = (_uncompressed + toc.Length).ToString(CultureInfo.InvariantCulture),
         });
     }
 
