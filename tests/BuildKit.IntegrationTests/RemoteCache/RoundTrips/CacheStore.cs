@@ -37,7 +37,7 @@ internal abstract class CacheStore
         static Descriptor DescriptorOf(JsonElement layer)
         {
             var known = layer.GetProperty("annotations");
-            var annotations = known.EnumerateObject().Where(p => p.Name.Contains('/', StringComparison.Ordinal) || p.Name.Contains('.', StringComparison.Ordinal))
+            var annotations = known.EnumerateObject().Where(p => p.Name.Contains('.', StringComparison.Ordinal)) // the others are the format's own
                 .ToDictionary(p => p.Name, p => p.Value.GetString()!, StringComparer.Ordinal);
             annotations["containerd.io/uncompressed"] = known.GetProperty("diffID").GetString()!;
             return new Descriptor(known.GetProperty("mediaType").GetString()!, Digest.Parse(layer.GetProperty("blob").GetString()!), known.GetProperty("size").GetInt64()) { Annotations = annotations };
