@@ -82,6 +82,24 @@ public sealed class RegistryRepository : IBlobSource
         throw failure ?? new RegistryNotFoundException($"{reference}: not found");
     }
 
+    /// <summary>What a tag of the repository points at: asked of the registry itself, because mirrors may be behind. Null when
+    /// there is no such tag.</summary>
+    /// <param name="tag">The tag.</param>
+    /// <param name="cancellationToken">Ends the request.</param>
+    /// <exception cref="RegistryException">The registry did not answer as expected.</exception>
+    public async Task<Descriptor?> FindTagAsync(string tag, CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            var (endpoint, requests) = _hosts[^1];
+            return await ResolveAtAsync(endpoint, requests, $"manifests/{tag}", Reference.WithoutObject().WithTag(tag), cancellationToken);
+        }
+        catch (RegistryNotFoundException)
+        {
+            return null;
+        }
+    }
+
     /// <summary>Opens a blob or manifest at an offset (spec 07 §12.7). The stream resumes broken connections by itself and is
     /// not verified; nothing is sent before the first read. The caller disposes it.</summary>
     /// <param name="descriptor">What to read; its own URLs are tried first.</param>

@@ -131,12 +131,10 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var cached = new List<CachedResult>();
         foreach (var lazy in result.All)
             cached.Add(await lazy.EvaluateAsync(cancellationToken));
-        var written = await Task.WhenAll(cacheExports.Where(export => !export.IsInline).Select((export, index) =>
-            ExportCacheAsync(build, export, cached, $"{request.Session}-cache-{index}", cancellationToken)));
-        foreach (var output in written)
-            foreach (var (key, value) in output)
-                if (key.StartsWith("cache.", StringComparison.Ordinal))
-                    response[key] = value;
+        var caches = cacheExports.Index().Where(export => !export.Item.IsInline).ToList();
+        var written = await Task.WhenAll(caches.Select((export, index) =>
+            ExportCacheAsync(build, export.Item, cached, $"{request.Session}-cache-{index}", cancellationToken)));
+        CacheResponse.Add(response, [.. caches.Zip(written, (export, output) => new WrittenCache(export.Index, export.Item.Type, output))]);
         return response;
     }
 

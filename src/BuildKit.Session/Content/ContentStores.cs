@@ -10,7 +10,12 @@ public static class ContentStores
     public const string Export = "export";
 
     /// <summary>The store of a local cache directory; the text of the attribute as it is.</summary>
-    public static string Local(string directory) => "local:" + directory;
+    public static string Local(string directory) => LocalPrefix + directory;
+
+    /// <summary>Whether a store is a local cache directory.</summary>
+    public static bool IsLocal(string store) => store.StartsWith(LocalPrefix, StringComparison.Ordinal);
+
+    private const string LocalPrefix = "local:";
 
     /// <summary>The store of a named layout.</summary>
     public static string Oci(string name) => "oci:" + name;

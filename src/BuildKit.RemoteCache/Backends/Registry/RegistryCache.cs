@@ -11,6 +11,11 @@ namespace BuildKit.RemoteCache.Backends.Registry;
 internal static class RegistryCache
 {
     private const string SourceRefAnnotation = "containerd.io/distribution.source.ref";
+    private const string SecondSuffix = ".merge";
+    private const int LongestTag = 128;
+
+    // A look that is older when it is to be acted upon is taken again.
+    private static readonly TimeSpan LongestLook = TimeSpan.FromSeconds(0.5);
 
     public static Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
@@ -25,10 +30,29 @@ internal static class RegistryCache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var (reference, insecure) = Read(attributes);
-        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure);
+        RegistryRepository Open(ImageReference of) => context.Registry.Open(of, RegistryAccess.Pull, context.Credentials, insecure);
+        var repository = Open(reference);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
             repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
-            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
+            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy,
+            async token => reference.Tag.Length == 0 ? null : await ResolveAsync(Open(reference.WithTag(SecondTag(reference.Tag))), token).ConfigureAwait(false)));
+    }
+
+    /// <summary>The second tag of a shared cache.</summary>
+    internal static string SecondTag(string tag) => tag.Length + SecondSuffix.Length <= LongestTag
+        ? tag + SecondSuffix
+        : $"{tag[..80]}-{Digest.Sha256(tag).Hex[..16]}{SecondSuffix}";
+
+    private static async Task<Descriptor?> ResolveAsync(RegistryRepository repository, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await repository.ResolveAsync(cancellationToken).ConfigureAwait(false);
+        }
+        catch (RegistryNotFoundException)
+        {
+            return null;
+        }
     }
 
     /// <summary>What prunes the cache of a reference.</summary>
@@ -61,17 +85,23 @@ internal static class RegistryCache
 
         public IBlobProvider Blobs { get; } = new RegistryBlobs(repository);
 
-        public async Task<Descriptor?> FindCurrentAsync(CancellationToken cancellationToken)
+        public Task<Descriptor?> FindAsync(CacheTag tag, CancellationToken cancellationToken) => repository.FindTagAsync(NameOf(tag), cancellationToken);
+
+        public async Task<MoveOutcome> MoveAsync(
+            CacheTag tag, Descriptor manifest, ReadOnlyMemory<byte> bytes, IReadOnlyCollection<Digest> expected, long? looked, CancellationToken cancellationToken)
         {
             try
             {
-                return await repository.ResolveAsync(cancellationToken).ConfigureAwait(false);
+                return await Pusher.MoveTagAsync(manifest, bytes, NameOf(tag), expected, LongestLook, looked, cancellationToken).ConfigureAwait(false) ? MoveOutcome.Moved : MoveOutcome.Changed;
             }
-            catch (RegistryNotFoundException)
+            catch (RegistryStatusException e) when (tag == CacheTag.Second && (int)e.StatusCode is >= 400 and < 500 and not 408 and not 429)
             {
-                return null;
+                // Documented: a registry that takes only tags of certain forms has the main one.
+                return MoveOutcome.Refused;
             }
         }
+
+        private string NameOf(CacheTag tag) => tag == CacheTag.Main ? repository.Reference.Tag : SecondTag(repository.Reference.Tag);
     }
 
     /// <summary>Blobs of a repository; whether one is there is believed from its descriptor.</summary>

@@ -4,6 +4,7 @@ using BuildKit.RemoteCache.Config;
 using BuildKit.RemoteCache.Merging;
 using BuildKit.Tests.RemoteCache.Stores;
 using BuildKit.Tests.Support;
+using static BuildKit.Tests.RemoteCache.Merging.MergeKit;
 
 namespace BuildKit.Tests.RemoteCache.Merging;
 
@@ -13,32 +14,13 @@ public sealed class CacheMergeTests
     private static readonly DateTimeOffset Now = DateTimeOffset.Parse("2026-11-26T12:00:00Z", System.Globalization.CultureInfo.InvariantCulture);
     private static readonly MergeOptions Everything = new(CacheLimits.None);
 
-    private readonly MemoryProvider _blobs = new();
+    private readonly MergeKit _kit = new();
 
-    /// <summary>One branch: a shared root and step, and a step of its own.</summary>
-    private Task<MarshalledCache> BranchAsync(string name, string createdAt = "2026-11-20T00:00:00Z", int size = 1000)
-    {
-        var root = new CacheNode(Digest.Sha256("root"));
-        var common = new CacheNode(Digest.Sha256("common"));
-        common.LinkFrom(root, 0, default);
-        var own = new CacheNode(Digest.Sha256("step " + name));
-        own.LinkFrom(common, 0, default);
-        common.Results.Add(new CacheNodeResult(new([Layer("common", 100)], _blobs), Rfc3339Time.Parse("2026-11-01T00:00:00Z")));
-        own.Results.Add(new CacheNodeResult(new([Layer("common", 100), Layer(name, size)], _blobs), Rfc3339Time.Parse(createdAt)));
-        return CacheMarshaller.MarshalAsync([root, common, own], default);
-    }
+    private MemoryProvider Blobs => _kit.Blobs;
 
-    private Descriptor Layer(string name, int size)
-    {
-        var bytes = new byte[size];
-        new Random(name.GetHashCode(StringComparison.Ordinal)).NextBytes(bytes);
-        var layer = Descriptor.Of(MediaTypes.OciLayerGzip, bytes) with { Annotations = new Dictionary<string, string>(StringComparer.Ordinal) { ["containerd.io/uncompressed"] = Digest.Sha256("diff " + name).ToString() } };
-        _blobs.Blobs[layer.Digest] = bytes;
-        return layer;
-    }
+    private Task<MarshalledCache> BranchAsync(string name) => _kit.BranchAsync(name);
 
-    private static IEnumerable<string> Steps(MarshalledCache cache, params string[] names) =>
-        names.Where(name => cache.Config.Records.Any(record => record.Digest == Digest.Sha256("step " + name) && record.Results.Count > 0));
+    private Descriptor Layer(string name, int size) => _kit.Layer(name, size);
 
     [Fact]
     public async Task The_union_has_what_each_has_and_shared_records_once()
@@ -82,7 +64,7 @@ public sealed class CacheMergeTests
         var blob = (Digest digest) => File.ReadAllBytes(Golden.Path("cache", "v0.20.0", "local-max", "dir", "blobs", "sha256", digest.Hex));
         var manifest = ImageIndex.Parse(blob(index.Manifests[0].Digest));
         var config = CacheConfig.Parse(blob(manifest.Manifests[^1].Digest));
-        var cache = new MarshalledCache(config, manifest.Manifests.SkipLast(1).DistinctBy(l => l.Digest).ToDictionary(l => l.Digest, l => new LayerBlob(l, _blobs)));
+        var cache = new MarshalledCache(config, manifest.Manifests.SkipLast(1).DistinctBy(l => l.Digest).ToDictionary(l => l.Digest, l => new LayerBlob(l, Blobs)));
         var joined = await CacheMerge.JoinAsync(cache, [cache], Everything, Now, default);
         var plain = joined.Config with { Records = [.. joined.Config.Records.Select(record => record with { UsedAt = null })] };
         Assert.Equal(config.Records.Select(record => record.Digest), plain.Records.Select(record => record.Digest));
@@ -167,7 +149,7 @@ public sealed class CacheMergeTests
         Assert.Equal(["a", "b", "c"], Steps(await CacheMarshaller.MarshalAsync(Assert.Single(await import.ReadAsync(StoreKit.Progress(), default)), default), "a", "b", "c"));
     }
 
-    private CacheMountLayer Mount(string id, string content, int size = 500) => CacheMountLayer.Of(id, Layer(content, size), _blobs);
+    private CacheMountLayer Mount(string id, string content, int size = 500) => CacheMountLayer.Of(id, Layer(content, size), Blobs);
 
     [Fact]
     public async Task A_config_with_mounts_is_the_same_cache_for_those_who_know_none()
