@@ -108,14 +108,14 @@ public sealed class RegistryMergeTests : IAsyncLifetime
     {
         await ExportAsync("a");
         await MergeKit.ExportAsync("registry", StoreKit.Attributes("ref=@/plain:v1", _registry.Host), await _kit.BranchAsync("a"), _time);
-        async Task<int> CountAsync(Dictionary<string, string> attributes)
+        async Task<int> CountAsync(Dictionary<string, string> attributes, string branch)
         {
             _registry.Requests.Clear();
-            await MergeKit.ExportAsync("registry", attributes, await _kit.BranchAsync("b"), _time);
+            await MergeKit.ExportAsync("registry", attributes, await _kit.BranchAsync(branch), _time);
             return _registry.Requests.Count;
         }
-        var plain = await CountAsync(StoreKit.Attributes("ref=@/plain:v1", _registry.Host));
-        var merging = await CountAsync(Attributes());
+        var plain = await CountAsync(StoreKit.Attributes("ref=@/plain:v1", _registry.Host), "b");
+        var merging = await CountAsync(Attributes(), "c");
         // Four to read what is there (the two tags, manifest, config), the move of the second tag, and one look at each at the end.
         Assert.Equal(plain + 4 + 1 + 2, merging);
         Assert.Equal([TimeSpan.FromSeconds(0.25), TimeSpan.FromSeconds(0.25)], _time.Waits.Where(wait => wait < TimeSpan.FromSeconds(1)));
