@@ -47,6 +47,8 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     private async Task<SolveResponse> SolveAsync(SolveRequest request, Metadata headers, CancellationToken cancellationToken)
     {
         Modernize(request);
+        // The client's frontend may call before the build has begun.
+        using var expectation = gateways.Expect(request.Ref);
         var exporters = Exporters(request);
         var cacheExports = await CacheExportsAsync(request, cancellationToken);
         if (request.FrontendAttrs.Keys.FirstOrDefault(key => key.StartsWith("attest:", StringComparison.Ordinal) && !IsOffByDefault(request.FrontendAttrs[key])) is { } attestation)

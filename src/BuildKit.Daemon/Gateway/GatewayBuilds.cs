@@ -28,18 +28,22 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
 
     private readonly Lock _gate = new();
     private readonly Dictionary<string, GatewayBuild> _builds = new(StringComparer.Ordinal);
+    private readonly List<string> _expected = [];
     private TaskCompletionSource _arrival = new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>Tells that a build will begin, however long that takes (a cache export's service may be slow): until disposed, calls
+    /// that belong to it wait for it.</summary>
+    public IDisposable Expect(string id)
+    {
+        Change(() => _expected.Add(id));
+        return new Registration(() => Change(() => _expected.Remove(id)));
+    }
 
     /// <summary>Makes a build reachable until disposed.</summary>
     public IDisposable Register(string id, GatewayBuild build)
     {
-        lock (_gate)
-        {
-            _builds[id] = build;
-            _arrival.TrySetResult();
-            _arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
-        }
-        return new Registration(this, id);
+        Change(() => _builds[id] = build);
+        return new Registration(() => Change(() => _builds.Remove(id)));
     }
 
     /// <inheritdoc/>
@@ -52,13 +56,16 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
         while (true)
         {
             Task arrival;
+            bool isExpected;
             lock (_gate)
             {
                 if (_builds.TryGetValue(ids[0], out var build))
                     return build;
-                arrival = _arrival.Task;
+                (arrival, isExpected) = (_arrival.Task, _expected.Contains(ids[0]));
             }
-            if (await Task.WhenAny(arrival, deadline) == deadline)
+            if (isExpected)
+                await arrival.WaitAsync(call.CancellationToken);
+            else if (await Task.WhenAny(arrival, deadline) == deadline)
                 throw Refused(call, StatusCode.NotFound, $"no such job {ids[0]}");
         }
     }
@@ -66,12 +73,18 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
     private static RpcException Refused(ServerCallContext call, StatusCode code, string reason) =>
         new(code, $"forwarding {call.Method[(call.Method.LastIndexOf('/') + 1)..]}: {reason}");
 
-    private sealed class Registration(GatewayBuilds owner, string id) : IDisposable
+    private void Change(Action change)
     {
-        public void Dispose()
+        lock (_gate)
         {
-            lock (owner._gate)
-                owner._builds.Remove(id);
+            change();
+            _arrival.TrySetResult();
+            _arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         }
+    }
+
+    private sealed class Registration(Action end) : IDisposable
+    {
+        public void Dispose() => end();
     }
 }

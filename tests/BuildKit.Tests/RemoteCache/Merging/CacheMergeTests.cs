@@ -132,6 +132,109 @@ public sealed class CacheMergeTests
     }
 
     [Fact]
+    public async Task A_store_that_replaces_under_conditions_but_makes_without_gets_parts()
+    {
+        await using var store = await MemoryStore.StartAsync();
+        store.KnowsConditions = true;
+        store.Before = context =>
+        {
+            context.Request.Headers.IfNoneMatch = default;
+            return Task.FromResult(false);
+        };
+        var attributes = StoreKit.Attributes("bucket=b,region=r,endpoint_url=http://@,use_path_style=true,access_key_id=i,secret_access_key=s,merge=true", store.Host);
+        string[] names = ["a", "b", "c"];
+        await Task.WhenAll(names.Select(async name => await ExportAsync("s3", attributes, await BranchAsync(name), TimeProvider.System)));
+        Assert.Equal(names, Steps(await ImportAsync("s3", attributes, TimeProvider.System), names));
+        Assert.NotEmpty(store.Objects.Keys.Where(key => key.Contains(".parts/", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task Parts_that_the_list_contains_are_not_read_again()
+    {
+        await using var store = await MemoryStore.StartAsync();
+        var attributes = StoreKit.Attributes("bucket=b,region=r,endpoint_url=http://@,use_path_style=true,access_key_id=i,secret_access_key=s,merge=true", store.Host);
+        for (var i = 0; i < 10; i++)
+        {
+            store.Requests.Clear();
+            await ExportAsync("s3", attributes, await BranchAsync("w" + i), TimeProvider.System);
+            Assert.Empty(store.Requests.Where(request => request.StartsWith("GET", StringComparison.Ordinal) && request.Contains(".parts/", StringComparison.Ordinal) && !request.Contains("prefix", StringComparison.Ordinal)));
+        }
+        // An older list comes back, as when a writer had stalled: those parts it does not contain are read.
+        var lists = store.Objects.Where(o => o.Key.Contains(".parts/", StringComparison.Ordinal)).ToList();
+        var first = lists.First(o => CacheConfig.Parse(o.Value).Records.Any(record => record.Digest == Digest.Sha256("step w0")));
+        var old = CacheConfig.Parse(first.Value) with { Parts = [first.Key[(first.Key.LastIndexOf('/') + 1)..]] };
+        store.Objects["/b/manifests/buildkit"] = old.ToJson();
+        store.Requests.Clear();
+        string[] names = [.. Enumerable.Range(0, 10).Select(i => "w" + i)];
+        Assert.Equal(names, Steps(await ImportAsync("s3", attributes, TimeProvider.System), names));
+        Assert.Equal(9, store.Requests.Count(request => request.StartsWith("GET", StringComparison.Ordinal) && request.Contains(".parts/", StringComparison.Ordinal)));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task Concurrent_writers_into_the_actions_cache_lose_nothing(int version)
+    {
+        await using var service = await BuildKit.IntegrationTests.Support.ActionsService.StartAsync();
+        var attributes = StoreKit.Attributes($"{(version == 1 ? "url" : "url_v2")}=http://@/,token={service.IssueToken(("refs/heads/main", 3))},merge=true", service.Host);
+        string[] names = [.. Enumerable.Range(0, 8).Select(i => "w" + i)];
+        await Task.WhenAll(names.Select(async name => await ExportAsync("gha", attributes, await BranchAsync(name), TimeProvider.System)));
+        Assert.Equal(names, Steps(await ImportAsync("gha", attributes, TimeProvider.System), names));
+        Assert.Contains("refs/heads/main index-buildkit-1-f921bd05#8", service.Entries);
+        // Nothing new, nothing written.
+        await ExportAsync("gha", attributes, await BranchAsync("w3"), TimeProvider.System);
+        Assert.Equal("refs/heads/main index-buildkit-1-f921bd05#8", service.Entries[^1]);
+    }
+
+    [Fact]
+    public async Task A_number_that_a_dead_writer_reserved_is_passed_over_and_a_late_one_is_joined()
+    {
+        await using var service = await BuildKit.IntegrationTests.Support.ActionsService.StartAsync();
+        await using var proxy = await BuildKit.IntegrationTests.Support.FaultProxy.StartAsync(service.Host);
+        var time = new JumpingTime();
+        var token = service.IssueToken(("refs/heads/main", 3));
+        var attributes = StoreKit.Attributes($"url=http://@/,token={token},merge=true", service.Host);
+        await ExportAsync("gha", attributes, await BranchAsync("a"), time);
+        service.ReserveForDead("refs/heads/main", "index-buildkit-1-f921bd05#2", "693bb7016429d80366022f036f84856888c9f13e00145f5f6f4dce303a38d6f2");
+        await ExportAsync("gha", attributes, await BranchAsync("b"), time);
+        Assert.Equal("refs/heads/main index-buildkit-1-f921bd05#3", service.Entries[^1]);
+        Assert.InRange(time.Waits.Aggregate(TimeSpan.Zero, (sum, wait) => sum + wait), TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(40));
+
+        // A writer that is so slow to send its list that others overtake it joins what they wrote.
+        var isSlow = false;
+        using var client = new HttpClient();
+        await using var slow = await BuildKit.Tests.Registry.StubServer.StartAsync(async (context, _) =>
+        {
+            var target = $"{context.Request.Path}{context.Request.QueryString}";
+            if (!isSlow && context.Request.Method == "PATCH" && service.IsAbout(new("PATCH", target), key => key.StartsWith("index-", StringComparison.Ordinal)))
+            {
+                isSlow = true;
+                time.Advance(TimeSpan.FromSeconds(20));
+                await ExportAsync("gha", attributes, await BranchAsync("quick"), time);
+            }
+            await ForwardAsync(client, context, $"http://{service.Host}{target}");
+        });
+        await ExportAsync("gha", StoreKit.Attributes($"url=http://@/,token={token},merge=true", slow.Host), await BranchAsync("slow"), time);
+        Assert.True(isSlow);
+        Assert.Equal(["a", "b", "slow", "quick"], Steps(await ImportAsync("gha", attributes, time), "a", "b", "slow", "quick"));
+    }
+
+    private static async Task ForwardAsync(HttpClient client, Microsoft.AspNetCore.Http.HttpContext context, string url)
+    {
+        using var message = new HttpRequestMessage(new HttpMethod(context.Request.Method), url) { Content = new StreamContent(context.Request.Body) };
+        foreach (var (name, values) in context.Request.Headers.Where(header => header.Key is not ("Transfer-Encoding" or "Connection")))
+        {
+            if (!message.Headers.TryAddWithoutValidation(name, (IEnumerable<string>)values.ToArray()!))
+                message.Content.Headers.TryAddWithoutValidation(name, (IEnumerable<string>)values.ToArray()!);
+        }
+        using var answer = await client.SendAsync(message);
+        context.Response.StatusCode = (int)answer.StatusCode;
+        var body = await answer.Content.ReadAsByteArrayAsync();
+        if (body.Length > 0)
+            await Microsoft.AspNetCore.Http.HttpResponseWritingExtensions.WriteAsync(context.Response, System.Text.Encoding.UTF8.GetString(body));
+    }
+
+    [Fact]
     public async Task Parts_go_an_hour_after_they_were_written()
     {
         await using var store = await MemoryStore.StartAsync();

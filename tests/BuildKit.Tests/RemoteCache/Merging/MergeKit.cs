@@ -1,5 +1,6 @@
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends;
+using BuildKit.RemoteCache.Backends.Local;
 using BuildKit.RemoteCache.Config;
 using BuildKit.Tests.RemoteCache.Stores;
 
@@ -48,5 +49,34 @@ internal sealed class MergeKit
     {
         var import = await CacheBackendRegistry.WithBuiltIns().ResolveImporterAsync(type, attributes, StoreKit.Context(time: time), default);
         return await CacheMarshaller.MarshalAsync((await import.ReadAsync(StoreKit.Progress(), default)).SelectMany(graph => graph), default);
+    }
+}
+
+/// <summary>A cache directory as a client serves it, and joins into its index what a build exported.</summary>
+internal sealed class MergeDirectory(string path) : IClientContentStore
+{
+    /// <summary>The directory.</summary>
+    public OciLayout Layout { get; } = new(path);
+
+    public Task<long?> GetSizeAsync(Digest digest, CancellationToken cancellationToken) =>
+        Task.FromResult(Layout.HasBlob(digest) ? new FileInfo(Layout.BlobPath(digest)).Length : (long?)null);
+
+    public Task<Stream> OpenReadAsync(Digest digest, long offset, CancellationToken cancellationToken)
+    {
+        var stream = Layout.OpenBlob(digest);
+        stream.Position = offset;
+        return Task.FromResult(stream);
+    }
+
+    public Task WriteAsync(Descriptor descriptor, Stream content, CancellationToken cancellationToken) =>
+        Layout.WriteBlobAsync(descriptor.Digest, descriptor.Size, content, cancellationToken);
+
+    /// <summary>Exports as daemon and client do together.</summary>
+    public async Task ExportAsync(IReadOnlyDictionary<string, string> attributes, MarshalledCache cache, TimeProvider time)
+    {
+        var context = StoreKit.Context(time: time) with { OpenClientStore = (_, _) => Task.FromResult<IClientContentStore?>(this) };
+        var answer = await (await CacheBackendRegistry.WithBuiltIns().ResolveExporterAsync("local", attributes, context, default)).WriteAsync(cache, StoreKit.Progress(), default);
+        var manifest = Descriptor.Parse(System.Text.Encoding.UTF8.GetBytes(answer["cache.manifest"]));
+        await Layout.ChangeTagAsync("latest", async current => await LocalCacheMerge.JoinAsync(Layout, current, manifest, attributes, time, default), default);
     }
 }
