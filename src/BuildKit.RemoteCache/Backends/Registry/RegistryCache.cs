@@ -33,9 +33,9 @@ internal static class RegistryCache
         RegistryRepository Open(ImageReference of) => context.Registry.Open(of, RegistryAccess.Pull, context.Credentials, insecure);
         var repository = Open(reference);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
-            repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
+            token => TagReading.RunAsync(() => repository.ResolveAsync(token), context.Time, token), new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
             new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy,
-            async token => reference.Tag.Length == 0 ? null : await ResolveAsync(Open(reference.WithTag(SecondTag(reference.Tag))), token).ConfigureAwait(false)));
+            async token => reference.Tag.Length == 0 ? null : await ResolveAsync(Open(reference.WithTag(SecondTag(reference.Tag))), context.Time, token).ConfigureAwait(false)));
     }
 
     /// <summary>The second tag of a shared cache.</summary>
@@ -43,11 +43,11 @@ internal static class RegistryCache
         ? tag + SecondSuffix
         : $"{tag[..80]}-{Digest.Sha256(tag).Hex[..16]}{SecondSuffix}";
 
-    private static async Task<Descriptor?> ResolveAsync(RegistryRepository repository, CancellationToken cancellationToken)
+    private static async Task<Descriptor?> ResolveAsync(RegistryRepository repository, TimeProvider time, CancellationToken cancellationToken)
     {
         try
         {
-            return await repository.ResolveAsync(cancellationToken).ConfigureAwait(false);
+            return await TagReading.RunAsync(() => repository.ResolveAsync(cancellationToken), time, cancellationToken).ConfigureAwait(false);
         }
         catch (RegistryNotFoundException)
         {
@@ -85,14 +85,21 @@ internal static class RegistryCache
 
         public IBlobProvider Blobs { get; } = new RegistryBlobs(repository);
 
-        public Task<Descriptor?> FindAsync(CacheTag tag, CancellationToken cancellationToken) => repository.FindTagAsync(NameOf(tag), cancellationToken);
+        public Task<Descriptor?> FindAsync(CacheTag tag, CancellationToken cancellationToken) =>
+            TagReading.RunAsync(() => repository.FindTagAsync(NameOf(tag), cancellationToken), time, cancellationToken);
 
         public async Task<MoveOutcome> MoveAsync(
             CacheTag tag, Descriptor manifest, ReadOnlyMemory<byte> bytes, IReadOnlyCollection<Digest> expected, long? looked, CancellationToken cancellationToken)
         {
             try
             {
-                return await Pusher.MoveTagAsync(manifest, bytes, NameOf(tag), expected, LongestLook, looked, cancellationToken).ConfigureAwait(false) ? MoveOutcome.Moved : MoveOutcome.Changed;
+                return await TagReading.RunAsync(() =>
+                {
+                    // Repeated, it looks again: a move whose answer was lost is seen.
+                    var at = looked;
+                    looked = null;
+                    return Pusher.MoveTagAsync(manifest, bytes, NameOf(tag), expected, LongestLook, at, cancellationToken);
+                }, time, cancellationToken).ConfigureAwait(false) ? MoveOutcome.Moved : MoveOutcome.Changed;
             }
             catch (RegistryStatusException e) when (tag == CacheTag.Second && (int)e.StatusCode is >= 400 and < 500 and not 408 and not 429)
             {

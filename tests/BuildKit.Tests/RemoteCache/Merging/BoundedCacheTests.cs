@@ -98,7 +98,7 @@ public sealed class BoundedCacheTests : IAsyncLifetime
             Assert.InRange(there.Blobs.Values.Sum(blob => blob.Descriptor.Size), LayerSize, CommonSize + (6 * LayerSize));
             _time.Advance(step);
         }
-        await AssertKeptAsync(type, names, [.. names.TakeLast(type == "gha" ? 5 : 6)]);
+        await AssertKeptAsync(type, names, [.. names.TakeLast(5)]);
     }
 
     [Theory]
@@ -181,7 +181,11 @@ public sealed class BoundedCacheTests : IAsyncLifetime
             Assert.Empty((await PruneAsync(type, limits)).Removed);
             await PruneAsync(type, limits);
         });
-        await AssertUsableAsync(type, "again", "young");
+        var there = await ReadAsync(type);
+        Assert.Equal(["again", "young"], Steps(there, "again", "young"));
+        // A store without conditions takes the list as it was made before the pruning: steps whose layers are gone are executed.
+        var lost = await CacheVerification.RunAsync(there, null, default);
+        Assert.Equal(knowsConditions ? [] : [_kit.Layer("other", LayerSize).Digest], lost.Select(layer => layer.Layer.Digest));
     }
 
     [Theory]

@@ -1,0 +1,28 @@
+using BuildKit.Registry;
+using BuildKit.RemoteCache.Merging;
+
+namespace BuildKit.RemoteCache.Backends.Registry;
+
+/// <summary>Reads tags that others may be moving. Registries that keep tags in files answer 500 to who reads one while it is written:
+/// a moment later it is there.</summary>
+internal static class TagReading
+{
+    private const int MostReads = 5;
+    private const int FirstPause = 2;
+
+    /// <summary>Repeats a request to which the registry answered with an error of its own, after short pauses.</summary>
+    public static async Task<T> RunAsync<T>(Func<Task<T>> read, TimeProvider time, CancellationToken cancellationToken)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                return await read().ConfigureAwait(false);
+            }
+            catch (RegistryStatusException e) when (e.IsTransient && attempt < MostReads)
+            {
+                await ConditionalMerge.PauseAsync(attempt + FirstPause, time, cancellationToken).ConfigureAwait(false);
+            }
+        }
+    }
+}
