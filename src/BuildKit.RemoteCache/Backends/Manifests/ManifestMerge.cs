@@ -21,7 +21,7 @@ namespace BuildKit.RemoteCache.Backends.Manifests;
 internal sealed class ManifestMerge(IJoinableTarget target, MergeOptions options, MergeTurns turns, TimeProvider time, Action<string> log)
 {
     private const int MostAttempts = 60;
-    private const int WindowsToWait = 8;
+    private const int WindowsToWait = 4;
 
     // Exports that limits push out of each other's cache would never agree: after so many attempts each has had its turn.
     private const int MostAttemptsWithLimits = 10;

@@ -33,7 +33,7 @@ internal static class RegistryCache
         RegistryRepository Open(ImageReference of) => context.Registry.Open(of, RegistryAccess.Pull, context.Credentials, insecure);
         var repository = Open(reference);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
-            token => TagReading.RunAsync(() => repository.ResolveAsync(token), context.Time, token), new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
+            token => TagReading.RunAsync(() => repository.ResolveAsync(token), context.Time, token), new RegistryBlobs(repository, context.Time), isSessionBound: false, reference.ToString(),
             new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy,
             async token => reference.Tag.Length == 0 ? null : await ResolveAsync(Open(reference.WithTag(SecondTag(reference.Tag))), context.Time, token).ConfigureAwait(false)));
     }
@@ -83,7 +83,7 @@ internal static class RegistryCache
 
         public string Place => repository.Reference.ToString();
 
-        public IBlobProvider Blobs { get; } = new RegistryBlobs(repository);
+        public IBlobProvider Blobs { get; } = new RegistryBlobs(repository, time);
 
         public Task<Descriptor?> FindAsync(CacheTag tag, CancellationToken cancellationToken) =>
             TagReading.RunAsync(() => repository.FindTagAsync(NameOf(tag), cancellationToken), time, cancellationToken);
@@ -112,11 +112,29 @@ internal static class RegistryCache
     }
 
     /// <summary>Blobs of a repository; whether one is there is believed from its descriptor.</summary>
-    private sealed class RegistryBlobs(RegistryRepository repository) : IBlobProvider
+    private sealed class RegistryBlobs(RegistryRepository repository, TimeProvider time) : IBlobProvider
     {
         public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
-            await repository.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
+            MediaTypes.IsIndex(descriptor.MediaType) || MediaTypes.IsManifest(descriptor.MediaType)
+                ? await TagReading.RunAsync(() => ReadAsync(descriptor, offset, cancellationToken), time, cancellationToken).ConfigureAwait(false)
+                : await repository.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
 
         public ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) => ValueTask.FromResult<Descriptor?>(descriptor);
+
+        /// <summary>A manifest, which is small, as a whole: others may be writing the same one.</summary>
+        private async Task<Stream> ReadAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken)
+        {
+            var source = await repository.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
+            await using (source.ConfigureAwait(false))
+            {
+                var bytes = new MemoryStream();
+                var piece = new byte[32 * 1024];
+                // What is longer than any manifest may be is refused by who reads it.
+                for (int count; bytes.Length <= RegistryRepository.LargestManifest && (count = await source.ReadAsync(piece, cancellationToken).ConfigureAwait(false)) > 0;)
+                    bytes.Write(piece, 0, count);
+                bytes.Position = 0;
+                return bytes;
+            }
+        }
     }
 }

@@ -3,8 +3,8 @@ using BuildKit.RemoteCache.Merging;
 
 namespace BuildKit.RemoteCache.Backends.Registry;
 
-/// <summary>Reads tags that others may be moving. Registries that keep tags in files answer 500 to who reads one while it is written:
-/// a moment later it is there.</summary>
+/// <summary>Reads tags and manifests that others may be writing. Registries that keep them in files answer 500 to who reads one while
+/// it is written: a moment later it is there.</summary>
 internal static class TagReading
 {
     private const int MostReads = 5;
