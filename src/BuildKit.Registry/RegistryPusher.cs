@@ -25,6 +25,8 @@ public sealed class RegistryPusher
     /// <summary>Prefix of the annotation that names repositories already holding a blob; the host, without port, follows.</summary>
     public const string SourceAnnotationPrefix = "containerd.io/distribution.source.";
 
+    private const int MostLooks = 5;
+
     private readonly RegistryRepository _repository;
     private readonly RegistryEndpoint _endpoint;
     private readonly RegistryRequests _requests;
@@ -76,13 +78,38 @@ public sealed class RegistryPusher
         var path = $"manifests/{(tag.Length > 0 ? tag : descriptor.Digest.ToString())}";
         if (await ExistsAsync(path, descriptor, byTag: tag.Length > 0, cancellationToken))
             return PushOutcome.Existed;
-        var put = new RegistryRequest(HttpMethod.Put, _endpoint.Url(_repository.Reference.Path, path), _scopes)
-        {
-            Headers = [new("Content-Type", descriptor.MediaType)],
-            Body = () => new ReadOnlyMemoryContent(json),
-        };
-        await PutAsync(put, descriptor, cancellationToken);
+        await PutManifestAsync(descriptor, json, path, cancellationToken);
         return PushOutcome.Uploaded;
+    }
+
+    /// <summary>Puts a manifest under a tag that still points at something expected. Registries know no conditions, so the tag is
+    /// looked at right before: when more time than allowed passed since (for a turn, for a token), it is looked at again.</summary>
+    /// <param name="descriptor">The manifest; its media type is sent.</param>
+    /// <param name="json">Its bytes.</param>
+    /// <param name="tag">The tag.</param>
+    /// <param name="expected">What the tag may point at; the default digest stands for no such tag.</param>
+    /// <param name="longestLook">How old the look may be.</param>
+    /// <param name="looked">When the caller looked and saw something expected; null makes a look here.</param>
+    /// <param name="cancellationToken">Ends the transfer.</param>
+    /// <returns>Whether the tag points at the manifest now.</returns>
+    public async Task<bool> MoveTagAsync(
+        Descriptor descriptor, ReadOnlyMemory<byte> json, string tag, IReadOnlyCollection<Digest> expected, TimeSpan longestLook, long? looked = null, CancellationToken cancellationToken = default)
+    {
+        using var slot = await _repository.EnterTransferAsync(descriptor.MediaType, isWrite: true, cancellationToken);
+        for (var look = 0; look < MostLooks; look++)
+        {
+            // A registry that always answers slowly is taken as it is.
+            if (looked is { } at && _repository.Time.GetElapsedTime(at) <= longestLook)
+                break;
+            looked = _repository.Time.GetTimestamp();
+            var current = (await _repository.FindTagAsync(tag, cancellationToken))?.Digest ?? default;
+            if (current == descriptor.Digest)
+                return true;
+            if (!expected.Contains(current))
+                return false;
+        }
+        await PutManifestAsync(descriptor, json, $"manifests/{tag}", cancellationToken);
+        return true;
     }
 
     /// <summary>
@@ -256,6 +283,14 @@ public sealed class RegistryPusher
             throw new RegistryException($"unable to parse location {location}");
         return (location, target.Authority == requested.Authority && target.Scheme == requested.Scheme);
     }
+
+    private Task PutManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> json, string path, CancellationToken cancellationToken) => PutAsync(
+        new RegistryRequest(HttpMethod.Put, _endpoint.Url(_repository.Reference.Path, path), _scopes)
+        {
+            Headers = [new("Content-Type", descriptor.MediaType)],
+            Body = () => new ReadOnlyMemoryContent(json),
+        },
+        descriptor, cancellationToken);
 
     private async Task PutAsync(RegistryRequest put, Descriptor descriptor, CancellationToken cancellationToken)
     {

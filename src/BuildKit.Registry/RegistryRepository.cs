@@ -45,6 +45,9 @@ public sealed class RegistryRepository : IBlobSource
     /// registry's sake: its silence says nothing then.</summary>
     public bool IsBusy => _limiter.IsBusy(Reference.Domain) || Retry.IsWaiting;
 
+    /// <summary>Clock of waits and limits.</summary>
+    public TimeProvider Time => Retry.Time;
+
     /// <summary>How transfers of this repository are repeated.</summary>
     public RegistryRetry Retry { get; }
 
@@ -87,6 +90,24 @@ public sealed class RegistryRepository : IBlobSource
             }
         }
         throw failure ?? new RegistryNotFoundException($"{reference}: not found");
+    }
+
+    /// <summary>What a tag of the repository points at: asked of the registry itself, because mirrors may be behind. Null when
+    /// there is no such tag.</summary>
+    /// <param name="tag">The tag.</param>
+    /// <param name="cancellationToken">Ends the request.</param>
+    /// <exception cref="RegistryException">The registry did not answer as expected.</exception>
+    public async Task<Descriptor?> FindTagAsync(string tag, CancellationToken cancellationToken = default)
+    {
+        try
+        {
+            var (endpoint, requests) = _hosts[^1];
+            return await ResolveAtAsync(endpoint, requests, $"manifests/{tag}", Reference.WithoutObject().WithTag(tag), cancellationToken);
+        }
+        catch (RegistryNotFoundException)
+        {
+            return null;
+        }
     }
 
     /// <summary>Opens a blob or manifest at an offset (spec 07 §12.7). The stream resumes broken connections by itself and is

@@ -12,7 +12,7 @@ internal sealed class LocalStores
 {
     private const string Latest = "latest";
     private readonly Dictionary<string, string> _stores = new(StringComparer.Ordinal);
-    private readonly List<(string Directory, string Tag, CacheRequest Export)> _cacheExports = [];
+    private readonly List<(int Index, string Directory, string Tag, CacheRequest Export)> _cacheExports = [];
     private LocalCacheJoin? _join;
     private Action<string>? _warn;
     private string _layoutDirectory = "";
@@ -32,8 +32,8 @@ internal sealed class LocalStores
     public static async Task<LocalStores> OpenAsync(SolveOptions options, CancellationToken cancellationToken)
     {
         var stores = new LocalStores { _join = options.JoinLocalCache, _warn = options.Warn };
-        foreach (var cache in options.CacheExports)
-            stores.AddCacheExport(cache);
+        foreach (var (index, cache) in options.CacheExports.Index())
+            stores.AddCacheExport(index, cache);
         var imports = new List<CacheRequest>(options.CacheImports.Count);
         foreach (var cache in options.CacheImports)
         {
@@ -61,16 +61,18 @@ internal sealed class LocalStores
     /// <summary>Enters what the build made into the directories' <c>index.json</c>.</summary>
     public async Task FinishAsync(IReadOnlyDictionary<string, string> response, CancellationToken cancellationToken)
     {
-        for (var i = 0; i < _cacheExports.Count; i++)
+        foreach (var (index, directory, tag, export) in _cacheExports)
         {
-            var (directory, tag, export) = _cacheExports[i];
-            if (!response.TryGetValue(ContentStores.LocalCacheManifestKey(i), out var manifest) && !response.TryGetValue(ContentStores.CacheManifestKey, out manifest))
+            if (ManifestOf(index, response) is not { } manifest)
                 continue;
             var descriptor = Descriptor.Parse(System.Text.Encoding.UTF8.GetBytes(manifest));
             var layout = new OciLayout(directory);
             if (!layout.HasBlob(descriptor.Digest))
-                _warn?.Invoke($"local cache export to {directory}: its manifest is not there, index.json was left as it was");
-            else if (_join is { } join)
+            {
+                _warn?.Invoke($"the cache in {directory} is as it was before: the daemon told of another export only; with this daemon a build can write one local cache");
+                continue;
+            }
+            if (_join is { } join)
                 await layout.ChangeTagAsync(tag, async current => await join(layout, current, descriptor, export.Attributes, cancellationToken), cancellationToken);
             else
                 await layout.AddToIndexAsync(descriptor, [], tag, cancellationToken);
@@ -85,7 +87,13 @@ internal sealed class LocalStores
         }
     }
 
-    private void AddCacheExport(CacheRequest cache)
+    /// <summary>The manifest of an export: daemons that know of several name each one's; others tell one for all.</summary>
+    private static string? ManifestOf(int index, IReadOnlyDictionary<string, string> response) =>
+        response.Keys.Any(key => key.StartsWith(ContentStores.CacheManifestKey + ".", StringComparison.Ordinal))
+            ? response.GetValueOrDefault(ContentStores.CacheManifestKeyOf(index))
+            : response.GetValueOrDefault(ContentStores.CacheManifestKey);
+
+    private void AddCacheExport(int index, CacheRequest cache)
     {
         if (cache.Type == "local")
         {
@@ -94,7 +102,7 @@ internal sealed class LocalStores
                 throw new ClientException("local cache exporter requires dest");
             LinuxFile.MkdirAll(Path.GetFullPath(directory), 0x1ED);
             _stores[ContentStores.Local(directory)] = directory;
-            _cacheExports.Add((directory, cache.Attributes.GetValueOrDefault("tag", "") is { Length: > 0 } tag ? tag : Latest, cache));
+            _cacheExports.Add((index, directory, cache.Attributes.GetValueOrDefault("tag", "") is { Length: > 0 } tag ? tag : Latest, cache));
         }
         else if (cache.Type == "registry" && cache.Attributes.GetValueOrDefault("ref", "").Length == 0)
         {

@@ -7,7 +7,6 @@ using BuildKit.Protocol.Grpc;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
-using BuildKit.Session.Content;
 using BuildKit.Solver;
 using BuildKit.Storage.Layers;
 using BuildKit.Storage.Refs;
@@ -49,8 +48,9 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     private async Task<SolveResponse> SolveAsync(SolveRequest request, Metadata headers, CancellationToken cancellationToken)
     {
         Modernize(request);
+        // The client's frontend may call before the build has begun.
+        using var expectation = gateways.Expect(request.Ref);
         var exporters = Exporters(request);
-        using var announced = request.Frontend.Length == 0 && request.Definition is not { Def.Count: > 0 } ? gateways.Announce(request.Ref) : null;
         var cacheExports = await CacheExportsAsync(request, cancellationToken);
         if (request.FrontendAttrs.Keys.FirstOrDefault(key => key.StartsWith("attest:", StringComparison.Ordinal) && !IsOffByDefault(request.FrontendAttrs[key])) is { } attestation)
             logger.LogWarning("attestations are not made by this version: {Option}={Value} is left out", attestation, request.FrontendAttrs[attestation]);
@@ -134,29 +134,11 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var cached = new List<CachedResult>();
         foreach (var lazy in result.All)
             cached.Add(await lazy.EvaluateAsync(cancellationToken));
-        var caches = cacheExports.Where(export => !export.IsInline).ToList();
+        var caches = cacheExports.Index().Where(export => !export.Item.IsInline).ToList();
         var written = await Task.WhenAll(caches.Select((export, index) =>
-            ExportCacheAsync(build, export, cached, $"{request.Session}-cache-{index}", cancellationToken)));
-        AddCacheAnswers(response, [.. caches.Zip(written)]);
+            ExportCacheAsync(build, export.Item, cached, $"{request.Session}-cache-{index}", cancellationToken)));
+        CacheResponse.Add(response, [.. caches.Zip(written, (export, output) => new WrittenCache(export.Index, export.Item.Type, output))]);
         return response;
-    }
-
-    /// <summary>What the client is told of its caches. It enters the one manifest it knows into each of its directories, so that
-    /// of a directory is told rather than that of a registry; of several manifests each directory's own.</summary>
-    private static void AddCacheAnswers(
-        Dictionary<string, string> response, IReadOnlyList<(CacheExportTask Export, IReadOnlyDictionary<string, string> Answer)> caches)
-    {
-        foreach (var (_, answer) in caches.OrderBy(cache => cache.Export.IsLocal))
-            foreach (var (key, value) in answer)
-                if (key.StartsWith("cache.", StringComparison.Ordinal))
-                    response[key] = value;
-        if (caches.Count(cache => cache.Answer.ContainsKey(ContentStores.CacheManifestKey)) < 2)
-            return;
-        foreach (var (cache, index) in caches.Where(cache => cache.Export.IsLocal).Select((cache, index) => (cache, index)))
-        {
-            if (cache.Answer.TryGetValue(ContentStores.CacheManifestKey, out var manifest))
-                response[ContentStores.LocalCacheManifestKey(index)] = manifest;
-        }
     }
 
     private async Task<IReadOnlyDictionary<string, string>> ExportCacheAsync(

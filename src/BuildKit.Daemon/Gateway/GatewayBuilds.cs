@@ -28,28 +28,22 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
 
     private readonly Lock _gate = new();
     private readonly Dictionary<string, GatewayBuild> _builds = new(StringComparer.Ordinal);
-    private readonly HashSet<string> _announced = new(StringComparer.Ordinal);
+    private readonly List<string> _expected = [];
     private TaskCompletionSource _arrival = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
-    /// <summary>Says that a build is about to begin, until disposed: calls wait for it as long as its preparations take (a cache's
-    /// store may be slow to say that it is there).</summary>
-    public IDisposable Announce(string id)
+    /// <summary>Tells that a build will begin, however long that takes (a cache export's service may be slow): until disposed, calls
+    /// that belong to it wait for it.</summary>
+    public IDisposable Expect(string id)
     {
-        lock (_gate)
-            _announced.Add(id);
-        return new Announcement(this, id);
+        Change(() => _expected.Add(id));
+        return new Registration(() => Change(() => _expected.Remove(id)));
     }
 
     /// <summary>Makes a build reachable until disposed.</summary>
     public IDisposable Register(string id, GatewayBuild build)
     {
-        lock (_gate)
-        {
-            _builds[id] = build;
-            _announced.Remove(id);
-        }
-        Arrived();
-        return new Registration(this, id);
+        Change(() => _builds[id] = build);
+        return new Registration(() => Change(() => _builds.Remove(id)));
     }
 
     /// <inheritdoc/>
@@ -62,47 +56,35 @@ internal sealed class GatewayBuilds(TimeProvider time) : IGatewayBuilds
         while (true)
         {
             Task arrival;
-            bool isAnnounced;
+            bool isExpected;
             lock (_gate)
             {
                 if (_builds.TryGetValue(ids[0], out var build))
                     return build;
-                (arrival, isAnnounced) = (_arrival.Task, _announced.Contains(ids[0]));
+                (arrival, isExpected) = (_arrival.Task, _expected.Contains(ids[0]));
             }
-            if (!isAnnounced && deadline.IsCompleted)
+            if (isExpected)
+                await arrival.WaitAsync(call.CancellationToken);
+            else if (await Task.WhenAny(arrival, deadline) == deadline)
                 throw Refused(call, StatusCode.NotFound, $"no such job {ids[0]}");
-            await (isAnnounced ? arrival.WaitAsync(call.CancellationToken) : Task.WhenAny(arrival, deadline));
         }
     }
 
     private static RpcException Refused(ServerCallContext call, StatusCode code, string reason) =>
         new(code, $"forwarding {call.Method[(call.Method.LastIndexOf('/') + 1)..]}: {reason}");
 
-    private void Arrived()
+    private void Change(Action change)
     {
         lock (_gate)
         {
+            change();
             _arrival.TrySetResult();
             _arrival = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
         }
     }
 
-    private sealed class Announcement(GatewayBuilds owner, string id) : IDisposable
+    private sealed class Registration(Action end) : IDisposable
     {
-        public void Dispose()
-        {
-            lock (owner._gate)
-                owner._announced.Remove(id);
-            owner.Arrived();
-        }
-    }
-
-    private sealed class Registration(GatewayBuilds owner, string id) : IDisposable
-    {
-        public void Dispose()
-        {
-            lock (owner._gate)
-                owner._builds.Remove(id);
-        }
+        public void Dispose() => end();
     }
 }

@@ -60,9 +60,6 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
     /// <summary>Failure is shown but does not fail the build.</summary>
     public bool IgnoreError => ignoreError;
 
-    /// <summary>It goes to a directory of the client.</summary>
-    public bool IsLocal => type == "local";
-
     /// <summary>The records travel inside the image's config, written by the image exporter.</summary>
     public bool IsInline => backend is InlineCacheExport;
 

@@ -20,6 +20,9 @@ public sealed class RegistryRetry(TimeProvider time, TimeSpan? first = null)
     private readonly TimeSpan _first = first ?? TimeSpan.FromSeconds(1);
     private int _waiting;
 
+    /// <summary>Clock of the waits.</summary>
+    public TimeProvider Time => time;
+
     /// <summary>Whether something waits for its next attempt at the moment.</summary>
     public bool IsWaiting => Volatile.Read(ref _waiting) > 0;
 

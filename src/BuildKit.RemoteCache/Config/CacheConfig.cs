@@ -10,9 +10,9 @@ namespace BuildKit.RemoteCache.Config;
 /// <param name="Records">Records, linked by index.</param>
 public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOnlyList<CacheConfigRecord> Records)
 {
-    /// <summary>More of this cache lies in parts beside this document, and readers who know of them take them all together.
-    /// An extension: the key is written when true, and readers of the original leave it out.</summary>
-    public bool HasParts { get; init; }
+    /// <summary>When not null, more of this cache may lie in parts beside this document, and readers who know of them take them
+    /// all together; those named here are contained in it. An extension: readers of the original leave the key out.</summary>
+    public IReadOnlyList<string>? Parts { get; init; }
 
     /// <summary>Contents of cache mounts, by id; see <see cref="CacheConfigMount"/>.</summary>
     public IReadOnlyList<CacheConfigMount> Mounts { get; init; } = [];
@@ -25,7 +25,7 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         List<CacheConfigLayer> layers = [];
         List<CacheConfigRecord> records = [];
         List<CacheConfigMount> mounts = [];
-        var hasParts = false;
+        List<string>? parts = null;
         foreach (var property in Members(document.RootElement, "cache config"))
         {
             if (Is(property, "layers"))
@@ -35,9 +35,9 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
             else if (Is(property, "mounts"))
                 mounts = Items(property.Value, ReadMount);
             else if (Is(property, "parts"))
-                hasParts = property.Value.ValueKind == JsonValueKind.True;
+                parts = Items(property.Value, static item => item.ValueKind == JsonValueKind.String ? item.GetString()! : throw new FormatException("invalid cache config: the name of a part is no text"));
         }
-        return new CacheConfig(layers, records) { HasParts = hasParts, Mounts = mounts };
+        return new CacheConfig(layers, records) { Parts = parts, Mounts = mounts };
     }
 
     /// <summary>Reads the bare list of records of an inline cache.</summary>
@@ -56,10 +56,13 @@ public sealed record CacheConfig(IReadOnlyList<CacheConfigLayer> Layers, IReadOn
         WriteList(writer, "layers", Layers, layer => layer.WriteTo(writer));
         WriteList(writer, "records", Records, record => record.WriteTo(writer));
         WriteList(writer, "mounts", Mounts, mount => mount.WriteTo(writer));
-        if (HasParts)
+        if (Parts is not null)
         {
             writer.WriteName("parts");
-            writer.WriteBoolean(true);
+            writer.WriteStartArray();
+            foreach (var part in Parts)
+                writer.WriteString(part);
+            writer.WriteEndArray();
         }
         writer.WriteEndObject();
         return writer.ToArray();

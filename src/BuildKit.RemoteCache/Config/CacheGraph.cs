@@ -125,42 +125,76 @@ public static class CacheGraph
         }
     }
 
+    /// <summary>Records are the same when their inputs are, so those below are merged first: one pass does for all levels, and another
+    /// one for what links that were united make the same.</summary>
     private static void MergeEqual(List<CacheNode> nodes)
     {
         while (true)
         {
+            var depths = Depths(nodes);
             var replaced = new Dictionary<CacheNode, CacheNode>(ReferenceEqualityComparer.Instance);
-            foreach (var group in nodes.GroupBy(n => n.Digest).Where(g => g.Count() > 1))
+            var kept = new Dictionary<Digest, List<CacheNode>>();
+            foreach (var node in nodes.OrderBy(node => depths[node]))
             {
-                List<CacheNode> kept = [];
-                foreach (var node in group)
+                Redirect(node, replaced);
+                if (!kept.TryGetValue(node.Digest, out var group))
+                    kept[node.Digest] = group = [];
+                if (group.Find(other => AreSame(other, node)) is not { } same)
                 {
-                    var same = kept.Find(other => AreSame(other, node));
-                    if (same is null)
-                    {
-                        kept.Add(node);
-                        continue;
-                    }
-                    for (var i = 0; i < node.Inputs.Count; i++)
-                        same.Inputs[i].UnionWith(node.Inputs[i]);
-                    foreach (var result in node.Results.Where(r => !same.Results.Contains(r)))
-                        same.Results.Add(result);
-                    same.IsPinned |= node.IsPinned;
-                    if (same.UsedAt is null || node.UsedAt > same.UsedAt)
-                        same.UsedAt = node.UsedAt ?? same.UsedAt;
-                    replaced[node] = same;
+                    group.Add(node);
+                    continue;
                 }
+                for (var i = 0; i < node.Inputs.Count; i++)
+                    same.Inputs[i].UnionWith(node.Inputs[i]);
+                foreach (var result in node.Results.Where(r => !same.Results.Contains(r)))
+                    same.Results.Add(result);
+                same.IsPinned |= node.IsPinned;
+                if (same.UsedAt is null || node.UsedAt > same.UsedAt)
+                    same.UsedAt = node.UsedAt ?? same.UsedAt;
+                replaced[node] = same;
             }
             if (replaced.Count == 0)
                 return;
             nodes.RemoveAll(replaced.ContainsKey);
-            foreach (var links in nodes.SelectMany(n => n.Inputs))
+            foreach (var node in nodes)
+                Redirect(node, replaced);
+        }
+    }
+
+    private static void Redirect(CacheNode node, Dictionary<CacheNode, CacheNode> replaced)
+    {
+        foreach (var links in node.Inputs)
+        {
+            var moved = links.Where(link => replaced.ContainsKey(link.Source)).ToList();
+            links.ExceptWith(moved);
+            links.UnionWith(moved.Select(link => link with { Source = replaced[link.Source] }));
+        }
+    }
+
+    /// <summary>How many records lead to each one, on the longest way; links that close a loop do not count. Not by recursion: the
+    /// graph may be deeper than a thread's stack.</summary>
+    private static Dictionary<CacheNode, int> Depths(IEnumerable<CacheNode> nodes)
+    {
+        var depths = new Dictionary<CacheNode, int>(ReferenceEqualityComparer.Instance);
+        var entered = new HashSet<CacheNode>(ReferenceEqualityComparer.Instance);
+        foreach (var start in nodes)
+        {
+            var pending = new Stack<CacheNode>([start]);
+            while (pending.TryPeek(out var node))
             {
-                var moved = links.Where(l => replaced.ContainsKey(l.Source)).ToList();
-                links.ExceptWith(moved);
-                links.UnionWith(moved.Select(l => l with { Source = replaced[l.Source] }));
+                var sources = node.Inputs.SelectMany(links => links).Select(link => link.Source);
+                if (entered.Add(node))
+                {
+                    foreach (var source in sources.Where(source => !entered.Contains(source)))
+                        pending.Push(source);
+                    continue;
+                }
+                pending.Pop();
+                if (!depths.ContainsKey(node))
+                    depths[node] = 1 + sources.Select(source => depths.GetValueOrDefault(source)).DefaultIfEmpty().Max();
             }
         }
+        return depths;
     }
 
     private static bool AreSame(CacheNode a, CacheNode b)

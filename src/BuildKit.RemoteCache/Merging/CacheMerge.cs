@@ -14,7 +14,7 @@ public static class CacheMerge
     private static readonly TimeSpan Coarse = TimeSpan.FromHours(1);
 
     /// <summary>Joins an export with what is there.</summary>
-    /// <param name="own">The export; never touched by the limits, and noted as used now.</param>
+    /// <param name="own">The export; never touched by the limits, and noted as used now. The result names its parts.</param>
     /// <param name="others">Caches found at the target; their layers are believed to be there.</param>
     /// <param name="options">Limits.</param>
     /// <param name="now">The time of the export.</param>
@@ -24,11 +24,10 @@ public static class CacheMerge
     {
         List<CacheNode> nodes = [];
         var usedAt = new Dictionary<Digest, Rfc3339Time>();
-        var hasParts = own.Config.HasParts;
+        var parts = own.Config.Parts;
         List<CacheMountLayer> mounts = [];
         foreach (var other in others)
         {
-            hasParts |= other.Config.HasParts;
             mounts.AddRange(CacheMountLayer.In(other.Config, NoBlobs.Instance));
             foreach (var node in CacheParser.Parse(other.Config, Believed(other.Blobs)))
             {
@@ -53,8 +52,16 @@ public static class CacheMerge
             var isFresh = there is { } noted && now - noted.ToDateTimeOffset() is var age && age < coarse && age >= TimeSpan.Zero;
             return new CacheMountLayer(mount with { UsedAt = isFresh ? there : Rfc3339Time.FromUnixSeconds(now.ToUnixTimeSeconds()) }, own.Blobs[mount.Blob]);
         }).ToList();
-        var joined = await LimitAsync(nodes, hasParts, options, now, cancellationToken).ConfigureAwait(false);
+        var joined = await LimitAsync(nodes, parts, options, now, cancellationToken).ConfigureAwait(false);
         return joined.With([.. ownMounts, .. Within(Newest(mounts).Where(mount => !ids.Contains(mount.Mount.Id)), joined, ownMounts, options.Limits, now)]);
+    }
+
+    /// <summary>The union of caches that are there, without limits.</summary>
+    public static async Task<MarshalledCache> UniteAsync(IReadOnlyList<MarshalledCache> caches, DateTimeOffset now, CancellationToken cancellationToken)
+    {
+        var nodes = caches.SelectMany(cache => CacheParser.Parse(cache.Config, Believed(cache.Blobs))).ToList();
+        var united = await LimitAsync(nodes, caches[0].Config.Parts, new MergeOptions(CacheLimits.None), now, cancellationToken).ConfigureAwait(false);
+        return united.With(Newest(caches.SelectMany(cache => CacheMountLayer.In(cache.Config, NoBlobs.Instance))));
     }
 
     /// <summary>Of each mount the content that was used last.</summary>
@@ -81,19 +88,19 @@ public static class CacheMerge
     /// <summary>Applies limits to a cache.</summary>
     public static async Task<MarshalledCache> LimitAsync(MarshalledCache cache, MergeOptions options, DateTimeOffset now, CancellationToken cancellationToken)
     {
-        var limited = await LimitAsync(CacheParser.Parse(cache.Config, Believed(cache.Blobs)), cache.Config.HasParts, options, now, cancellationToken).ConfigureAwait(false);
+        var limited = await LimitAsync(CacheParser.Parse(cache.Config, Believed(cache.Blobs)), cache.Config.Parts, options, now, cancellationToken).ConfigureAwait(false);
         return limited.With(Within(CacheMountLayer.In(cache.Config, NoBlobs.Instance), limited, [], options.Limits, now));
     }
 
     private static async Task<MarshalledCache> LimitAsync(
-        IReadOnlyList<CacheNode> nodes, bool hasParts, MergeOptions options, DateTimeOffset now, CancellationToken cancellationToken)
+        IReadOnlyList<CacheNode> nodes, IReadOnlyList<string>? parts, MergeOptions options, DateTimeOffset now, CancellationToken cancellationToken)
     {
         var most = int.MaxValue;
         while (true)
         {
             var kept = options.Limits.Apply(CacheGraph.Normalize(nodes), now, most);
             var marshalled = await CacheMarshaller.MarshalAsync(kept, cancellationToken).ConfigureAwait(false);
-            marshalled = marshalled with { Config = marshalled.Config with { HasParts = hasParts } };
+            marshalled = marshalled with { Config = marshalled.Config with { Parts = parts } };
             var free = kept.Count(node => !node.IsPinned && node.Results.Count > 0);
             if (free == 0 || marshalled.Config.ToJson().Length <= options.LargestConfig)
                 return marshalled;

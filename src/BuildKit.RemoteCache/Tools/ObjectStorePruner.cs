@@ -12,14 +12,14 @@ namespace BuildKit.RemoteCache.Tools;
 /// <param name="ListConfigsAsync">All configs below the prefix of manifests, those of other names and parts too.</param>
 /// <param name="ReadConfigAsync">Reads one of them; null when it is gone.</param>
 /// <param name="ListBlobsAsync">All layers.</param>
-/// <param name="DeleteBlobAsync">Removes a layer.</param>
+/// <param name="DeleteBlobAsync">Removes a layer that was not changed since the given time; false when it was.</param>
 internal sealed record ObjectStoreParts(
     IReadOnlyList<string> Names,
     Func<string, Func<MarshalledCache?, Task<MarshalledCache?>>, Task> ChangeAsync,
     Func<Task<IReadOnlyList<ListedObject>>> ListConfigsAsync,
     Func<string, Task<byte[]?>> ReadConfigAsync,
     Func<Task<IReadOnlyList<ListedObject>>> ListBlobsAsync,
-    Func<Digest, Task> DeleteBlobAsync);
+    Func<Digest, DateTimeOffset, Task<bool>> DeleteBlobAsync);
 
 /// <summary>Prunes a cache in an object store. Layers are shared by all names: those that any config below the prefix names stay.</summary>
 internal sealed class ObjectStorePruner(Func<CancellationToken, ObjectStoreParts> open) : IPrunableCache
@@ -28,9 +28,11 @@ internal sealed class ObjectStorePruner(Func<CancellationToken, ObjectStoreParts
     {
         var store = open(cancellationToken);
         var (before, after, found) = (0, 0, false);
+        var named = new HashSet<Digest>();
         foreach (var name in store.Names)
         {
             var (had, left) = (0, 0);
+            IReadOnlyList<Digest> layers = [];
             await store.ChangeAsync(name, async there =>
             {
                 if (there is null)
@@ -38,16 +40,17 @@ internal sealed class ObjectStorePruner(Func<CancellationToken, ObjectStoreParts
                 found = true;
                 var limited = await CachePruner.LimitAsync(there, request, time, cancellationToken).ConfigureAwait(false);
                 (had, left) = (CachePruner.Results(there), CachePruner.Results(limited));
+                layers = CachePruner.Grace(there, request);
                 return CachePruner.IsSame(there, limited) ? null : limited;
             }).ConfigureAwait(false);
             before += had;
             after += left;
+            named.UnionWith(layers);
         }
         if (!found)
             throw new RemoteCacheException($"no cache of the name {string.Join(';', store.Names)}");
         var blobs = await store.ListBlobsAsync().ConfigureAwait(false);
         // After the list of layers: what came since is not in it, and what is named since is not removed.
-        var named = new HashSet<Digest>();
         foreach (var config in await store.ListConfigsAsync().ConfigureAwait(false))
         {
             if (await store.ReadConfigAsync(config.Key).ConfigureAwait(false) is not { } json)

@@ -10,9 +10,13 @@ namespace BuildKit.Session.Content;
 /// <summary>The daemon's end of one content store of a session. Calls may be made concurrently.</summary>
 /// <param name="channel">The session.</param>
 /// <param name="store">Name of the store (see <see cref="ContentStores"/>).</param>
-public sealed class ContentClient(IGrpcChannel channel, string store)
+/// <param name="time">Clock of pauses; the system's by default.</param>
+public sealed class ContentClient(IGrpcChannel channel, string store, TimeProvider? time = null)
 {
     private const int PieceSize = 1 << 20;
+    private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
+
+    private readonly TimeProvider _time = time ?? TimeProvider.System;
 
     /// <summary>Size of a blob, or null when it is not there.</summary>
     public async Task<long?> GetSizeAsync(Digest digest, CancellationToken cancellationToken)
@@ -54,30 +58,52 @@ public sealed class ContentClient(IGrpcChannel channel, string store)
     /// <exception cref="InvalidDataException">The bytes do not have the size or digest of the descriptor.</exception>
     public async Task WriteAsync(Descriptor descriptor, Stream content, CancellationToken cancellationToken)
     {
-        await using var call = channel.Open(ContentMethods.Write, Options(), cancellationToken);
-        try
+        while (true)
         {
-            await WriteAsync(call, descriptor, content, cancellationToken);
-        }
-        catch (RpcException exists) when (exists.Code == StatusCode.AlreadyExists)
-        {
-            // Somebody else wrote the same bytes: what was wanted is there.
+            await using var call = channel.Open(ContentMethods.Write, Options(), cancellationToken);
+            try
+            {
+                await StartAsync(call, descriptor, cancellationToken);
+            }
+            catch (RpcException exists) when (exists.Code == StatusCode.AlreadyExists)
+            {
+                return; // Somebody else wrote the same bytes: what was wanted is there.
+            }
+            catch (RpcException locked) when (locked.Code == StatusCode.Unavailable && locked.Message.Contains(" locked", StringComparison.Ordinal))
+            {
+                // Another export of the build writes the same blob: it will be there, or can be written, soon.
+                await Task.Delay(Pause, _time, cancellationToken);
+                continue;
+            }
+            try
+            {
+                await SendAsync(call, descriptor, content, cancellationToken);
+            }
+            catch (RpcException exists) when (exists.Code == StatusCode.AlreadyExists)
+            {
+                // As above, in the meantime.
+            }
+            return;
         }
     }
 
-    private static async Task WriteAsync(
+    private static Task StartAsync(IGrpcCall<WriteContentRequest, WriteContentResponse> call, Descriptor descriptor, CancellationToken cancellationToken)
+    {
+        var digest = descriptor.Digest.ToString();
+        return ExchangeAsync(call, new WriteContentRequest { Action = WriteAction.Stat, Ref = "buildkit-" + digest, Total = descriptor.Size, Expected = digest }, cancellationToken);
+    }
+
+    private static async Task SendAsync(
         IGrpcCall<WriteContentRequest, WriteContentResponse> call, Descriptor descriptor, Stream content, CancellationToken cancellationToken)
     {
         var digest = descriptor.Digest.ToString();
-        var request = new WriteContentRequest { Action = WriteAction.Stat, Ref = "buildkit-" + digest, Total = descriptor.Size, Expected = digest };
-        await ExchangeAsync(call, request, cancellationToken);
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var buffer = new byte[PieceSize];
         long offset = 0;
         while (await content.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellationToken) is var length and > 0)
         {
             hash.AppendData(buffer, 0, length);
-            request = new WriteContentRequest { Action = WriteAction.Write, Offset = offset, Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, length)) };
+            var request = new WriteContentRequest { Action = WriteAction.Write, Offset = offset, Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, length)) };
             offset += length;
             var response = await ExchangeAsync(call, request, cancellationToken);
             if (response.Offset != offset)

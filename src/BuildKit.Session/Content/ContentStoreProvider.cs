@@ -16,6 +16,7 @@ public sealed class ContentStoreProvider
 {
     private const int PieceSize = 32 << 10;
     private const int ListBlock = 100;
+    private static readonly TimeSpan YoungBlobs = TimeSpan.FromMinutes(30);
 
     private readonly Dictionary<string, LayoutBlobs> _stores = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<(string Store, string Reference), BlobIngest> _ingests = new();
@@ -37,7 +38,7 @@ public sealed class ContentStoreProvider
 
     /// <summary>The service.</summary>
     public GrpcService ToService() => new GrpcService()
-        .Unary(ContentMethods.Info, (request, context) => Task.FromResult(new InfoResponse { Info = GetInfo(Store(context).Blobs, request.Digest) }))
+        .Unary(ContentMethods.Info, (request, context) => Task.FromResult(new InfoResponse { Info = GetInfo(Store(context), request.Digest) }))
         .Unary(ContentMethods.Update, static (_, _) => throw new RpcException(StatusCode.FailedPrecondition, "update not supported on immutable content store: failed precondition"))
         .Stream(ContentMethods.List, ListAsync)
         .Unary(ContentMethods.Delete, Delete)
@@ -47,10 +48,14 @@ public sealed class ContentStoreProvider
         .Stream(ContentMethods.Write, WriteAsync)
         .Unary(ContentMethods.Abort, Abort);
 
-    private static Info GetInfo(LayoutBlobs blobs, string text)
+    private Info GetInfo((string Name, LayoutBlobs Blobs) store, string text)
     {
         var digest = ParseDigest(text);
-        return Describe(digest, blobs.Find(digest) ?? throw NotFound(text));
+        var file = store.Blobs.Find(digest) ?? throw NotFound(text);
+        // Who asks for a blob of a cache is about to rely on it: pruning leaves what is young.
+        if (ContentStores.IsLocal(store.Name) && _time.GetUtcNow() - file.LastWriteTimeUtc > YoungBlobs)
+            LayoutBlobs.MakeYoung(file, _time.GetUtcNow());
+        return Describe(digest, file);
     }
 
     private static Info Describe(Digest digest, FileInfo file) => new()

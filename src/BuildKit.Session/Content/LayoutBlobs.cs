@@ -18,6 +18,19 @@ internal sealed class LayoutBlobs(string root)
         return file.Exists ? file : null;
     }
 
+    /// <summary>Gives a blob a new time of change, where the user may.</summary>
+    public static void MakeYoung(FileInfo file, DateTimeOffset now)
+    {
+        try
+        {
+            file.LastWriteTimeUtc = now.UtcDateTime;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            // A directory that is only read, or somebody else's file: whether the blob still is there when the index changes is looked at then.
+        }
+    }
+
     public FileStream OpenRead(Digest digest) =>
         new(PathOf(digest), new FileStreamOptions { Access = FileAccess.Read, Share = FileShare.Read | FileShare.Delete, BufferSize = 0 });
 

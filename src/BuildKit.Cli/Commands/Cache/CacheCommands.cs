@@ -99,7 +99,7 @@ internal static class CacheCommands
         context.Print($"results: {pruned.ResultsAfter} of {pruned.ResultsBefore} kept\n");
         context.Print($"layers: {pruned.Removed.Count} no longer needed, {CacheText.Size(pruned.Removed.Sum(static layer => layer.Size))}{(pruned.Remark.Length > 0 ? "; " + pruned.Remark : "")}\n");
         if (pruned.Young > 0)
-            context.Print($"{CacheText.Size(pruned.Young)} of layers that nothing names yet are younger than {flags.String("min-age")} and stay\n");
+            context.Print($"{CacheText.Size(pruned.Young)} of layers that nothing names are younger than {flags.String("min-age")}, or were named until now, and stay\n");
     }
 
     private static async Task DiffAsync(CacheSession session, CommandContext context, FlagValues flags, CancellationToken cancellationToken)

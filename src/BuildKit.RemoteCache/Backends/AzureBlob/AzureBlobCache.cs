@@ -45,19 +45,34 @@ internal static class AzureBlobCache
             () => client.ListAsync(config.ManifestKey("") + "/", token),
             async key => (await client.ReadTaggedAsync(key, token).ConfigureAwait(false))?.Bytes,
             () => client.ListAsync(config.BlobKey(default) + "/", token),
-            digest => client.DeleteAsync(config.BlobKey(digest), token)));
+            (digest, modified) => client.DeleteAsync(config.BlobKey(digest), modified, token)));
     }
 
     /// <summary>Replaces the config of a name on condition that it still is what was read.</summary>
+    /// <param name="client">The container.</param>
+    /// <param name="key">The config's blob.</param>
+    /// <param name="name">Name of the cache.</param>
+    /// <param name="change">Makes the new one; null leaves it.</param>
+    /// <param name="time">Clock of pauses.</param>
+    /// <param name="cancellationToken">Ends the attempts.</param>
+    /// <param name="first">What was read already; null reads it.</param>
     private static Task ReplaceAsync(
-        AzureBlobClient client, string key, string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, TimeProvider time, CancellationToken cancellationToken) =>
+        AzureBlobClient client, string key, string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, TimeProvider time, CancellationToken cancellationToken, StoredConfig? first = null) =>
         ConditionalMerge.RunAsync(
             name,
             async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
-            async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
-                ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
-                : null,
+            async () =>
+            {
+                var read = first;
+                first = null;
+                return read ?? await ReadStoredAsync(client, key, cancellationToken).ConfigureAwait(false);
+            },
             (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
+
+    private static async Task<StoredConfig?> ReadStoredAsync(AzureBlobClient client, string key, CancellationToken cancellationToken) =>
+        await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
+            ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
+            : null;
 
     private static async Task<(AzureBlobConfig Config, AzureBlobClient Client)> ConnectAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
@@ -118,37 +133,52 @@ internal static class AzureBlobCache
 
         public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
         {
-            var options = new ParallelOptions { MaxDegreeOfParallelism = UploadsAtOnce, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, async (blob, token) =>
+            List<(string Name, StoredConfig? First, RecentBlobs Recent)> merges = [];
+            foreach (var name in config.Merge is null ? [] : config.Names)
             {
-                var descriptor = blob.Descriptor;
-                var name = config.BlobKey(descriptor.Digest);
-                if (await client.ExistsAsync(name, token).ConfigureAwait(false))
-                    return;
-                await progress.RunAsync($"writing layer {descriptor.Digest}", descriptor.Size, async sent =>
+                var recent = new RecentBlobs(cache, (blob, token) => WriteBlobAsync(blob, progress, isNamed: false, token));
+                await RemoteCacheException.WrapAsync($"error reading manifest {name}", async () =>
                 {
-                    await client.CreateAsync(name, (offset, stop) => blob.Provider.OpenAsync(descriptor, offset, stop), descriptor.Size, sent, token).ConfigureAwait(false);
-                    return true;
+                    var first = await ReadStoredAsync(client, config.ManifestKey(name), cancellationToken).ConfigureAwait(false);
+                    await recent.ReplacingAsync(first?.Cache, cancellationToken).ConfigureAwait(false);
+                    merges.Add((name, first, recent));
                 }).ConfigureAwait(false);
-            }).ConfigureAwait(false);
+            }
+            var options = new ParallelOptions { MaxDegreeOfParallelism = UploadsAtOnce, CancellationToken = cancellationToken };
+            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, (blob, token) =>
+                WriteBlobAsync(blob, progress, merges.TrueForAll(merge => merge.Recent.IsNamed(blob.Descriptor.Digest)), token)).ConfigureAwait(false);
             var json = AnnotatedCache.Annotate(cache).ToJson();
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
-                foreach (var name in config.Names)
+                foreach (var name in config.Merge is null ? config.Names : [])
+                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                foreach (var (name, first, recent) in merges)
                 {
-                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => config.Merge is { } merge
-                        ? JoinAsync(cache, name, merge, cancellationToken)
-                        : client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
+                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => ReplaceAsync(client, config.ManifestKey(name), name, async there =>
+                    {
+                        await recent.ReplacingAsync(there, cancellationToken).ConfigureAwait(false);
+                        return await CacheMerge.JoinAsync(cache, there is null ? [] : [there], config.Merge!, time.GetUtcNow(), cancellationToken).ConfigureAwait(false);
+                    }, time, cancellationToken, first)).ConfigureAwait(false);
                 }
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
 
-        private Task JoinAsync(MarshalledCache cache, string name, MergeOptions merge, CancellationToken cancellationToken) => ReplaceAsync(
-            client, config.ManifestKey(name), name,
-            async there => await CacheMerge.JoinAsync(cache, there is null ? [] : [there], merge, time.GetUtcNow(), cancellationToken).ConfigureAwait(false),
-            time, cancellationToken);
+        /// <summary>Sends a layer. One that is there and that nothing names is made young before it is relied on: see <see cref="RecentBlobs"/>.</summary>
+        private async ValueTask WriteBlobAsync(LayerBlob blob, CacheProgress progress, bool isNamed, CancellationToken cancellationToken)
+        {
+            var descriptor = blob.Descriptor;
+            var name = config.BlobKey(descriptor.Digest);
+            if (await client.FindAsync(name, cancellationToken).ConfigureAwait(false) is { } modified
+                && (isNamed || time.GetUtcNow() - modified <= RecentBlobs.Young || await client.TouchAsync(name, cancellationToken).ConfigureAwait(false)))
+                return;
+            await progress.RunAsync($"writing layer {descriptor.Digest}", descriptor.Size, async sent =>
+            {
+                await client.CreateAsync(name, (offset, stop) => blob.Provider.OpenAsync(descriptor, offset, stop), descriptor.Size, sent, cancellationToken).ConfigureAwait(false);
+                return true;
+            }).ConfigureAwait(false);
+        }
     }
 
     private sealed class Import(AzureBlobConfig config, AzureBlobClient client) : ICacheImportBackend, IBlobProvider

@@ -38,11 +38,33 @@ internal sealed class AzureBlobClient(StoreConnection store, string accountUrl, 
     }
 
     /// <summary>Whether a blob is there.</summary>
-    public async Task<bool> ExistsAsync(string name, CancellationToken cancellationToken)
+    public async Task<bool> ExistsAsync(string name, CancellationToken cancellationToken) => await FindAsync(name, cancellationToken).ConfigureAwait(false) is not null;
+
+    /// <summary>When a blob was last changed, or null when it is not there.</summary>
+    public async Task<DateTimeOffset?> FindAsync(string name, CancellationToken cancellationToken)
     {
         try
         {
-            await store.RunAsync(new StoreRequest(HttpMethod.Head, Blob(name)), cancellationToken).ConfigureAwait(false);
+            using var answer = await store.SendAsync(new StoreRequest(HttpMethod.Head, Blob(name)), cancellationToken).ConfigureAwait(false);
+            return answer.Response.Content.Headers.LastModified ?? store.Time.GetUtcNow();
+        }
+        catch (TransferException e) when (e.Code == "BlobNotFound")
+        {
+            return null;
+        }
+        catch (TransferException e)
+        {
+            throw e.WithMessage($"failed to check blob {name} existence: {e.Message}");
+        }
+    }
+
+    /// <summary>Makes a blob young by giving it metadata; false when it is gone.</summary>
+    public async Task<bool> TouchAsync(string name, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var now = store.Time.GetUtcNow().ToUnixTimeSeconds().ToString(CultureInfo.InvariantCulture);
+            await store.RunAsync(new StoreRequest(HttpMethod.Put, Blob(name) + "?comp=metadata") { Headers = [new("x-ms-meta-usedat", now)] }, cancellationToken).ConfigureAwait(false);
             return true;
         }
         catch (TransferException e) when (e.Code == "BlobNotFound")
@@ -51,7 +73,7 @@ internal sealed class AzureBlobClient(StoreConnection store, string accountUrl, 
         }
         catch (TransferException e)
         {
-            throw e.WithMessage($"failed to check blob {name} existence: {e.Message}");
+            throw e.WithMessage($"failed to touch blob {name}: {e.Message}");
         }
     }
 
@@ -115,16 +137,22 @@ internal sealed class AzureBlobClient(StoreConnection store, string accountUrl, 
         return found;
     }
 
-    /// <summary>Removes a blob; one that is not there is success.</summary>
-    public async Task DeleteAsync(string name, CancellationToken cancellationToken)
+    /// <summary>Removes a blob that was not changed since; one that is not there is success.</summary>
+    /// <returns>Whether it is gone.</returns>
+    public async Task<bool> DeleteAsync(string name, DateTimeOffset modified, CancellationToken cancellationToken)
     {
         try
         {
-            await store.RunAsync(new StoreRequest(HttpMethod.Delete, Blob(name)), cancellationToken).ConfigureAwait(false);
+            await store.RunAsync(new StoreRequest(HttpMethod.Delete, Blob(name)) { Headers = [new("If-Unmodified-Since", modified.ToString("R", CultureInfo.InvariantCulture))] }, cancellationToken).ConfigureAwait(false);
+            return true;
         }
         catch (TransferException e) when (e.Code == "BlobNotFound")
         {
-            // Another one was faster.
+            return true;
+        }
+        catch (TransferException e) when (e.Status == 412)
+        {
+            return false;
         }
     }
 

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using BuildKit.Oci;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.GitHubActions;
@@ -36,6 +37,9 @@ internal sealed record ActionsCacheConfig
     public string GitHubToken { get; init; } = "";
 
     public CompressionOptions Compression { get; init; } = CompressionOptions.Default;
+
+    /// <summary>How an export joins what is there; null when it replaces it.</summary>
+    public MergeOptions? Merge { get; init; }
 
     /// <summary>Beginning of the keys of blobs.</summary>
     public const string BlobPrefix = "buildkit-blob-" + FormatVersion + "-";
@@ -73,6 +77,7 @@ internal sealed record ActionsCacheConfig
             Repository = attributes.GetValueOrDefault("repository") ?? "",
             GitHubToken = attributes.GetValueOrDefault("ghtoken") ?? "",
             Compression = CacheAttributes.Compression(attributes),
+            Merge = MergeOptions.Read(attributes),
             Token = ActionsToken.Parse(token, now),
         };
     }

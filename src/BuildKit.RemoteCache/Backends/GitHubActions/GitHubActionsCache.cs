@@ -4,6 +4,7 @@ using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Backends.AzureBlob;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -29,7 +30,7 @@ internal sealed class GitHubActionsCache
         var list = config.Repository.Length > 0 && config.GitHubToken.Length > 0
             ? new RepositoryCaches(RepositoryCaches.Connect(context.Http, PolicyOf(config, context), config, context.Time), _listLimit, config)
             : null;
-        return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), list, context.Time));
+        return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), list, context));
     }
 
     public Task<ICacheImportBackend> CreateImportAsync(
@@ -53,7 +54,7 @@ internal sealed class GitHubActionsCache
     private static TransferPolicy PolicyOf(ActionsCacheConfig config, CacheBackendContext context) =>
         TransferPolicy.Default.StartingAt(context.FirstRetry) with { Silence = config.Timeout < TransferPolicy.Default.Silence ? config.Timeout : TransferPolicy.Default.Silence };
 
-    private sealed class Export(ActionsCacheConfig config, IActionsService service, RepositoryCaches? list, TimeProvider time) : ICacheExportBackend
+    private sealed class Export(ActionsCacheConfig config, IActionsService service, RepositoryCaches? list, CacheBackendContext context) : ICacheExportBackend
     {
         public string VertexName => "exporting to GitHub Actions Cache";
 
@@ -75,7 +76,15 @@ internal sealed class GitHubActionsCache
             var json = AnnotatedCache.Annotate(cache).ToJson();
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
-                await new ActionsIndex(service, time).SaveAsync(config.IndexKey(config.Token.WriteScope), json, cancellationToken).ConfigureAwait(false);
+                var (index, key) = (new ActionsIndex(service, context.Time), config.IndexKey(config.Token.WriteScope));
+                if (config.Merge is not { } merge)
+                {
+                    await index.SaveAsync(key, json, cancellationToken).ConfigureAwait(false);
+                    return true;
+                }
+                using var turn = await context.Turns.EnterAsync($"{config.Url} {key}", cancellationToken).ConfigureAwait(false);
+                await index.JoinAsync(key, async versions => AnnotatedCache.Annotate(await CacheMerge.JoinAsync(
+                    cache, versions.Select(version => AnnotatedCache.Read(version, NoBlobs.Instance)), merge, context.Time.GetUtcNow(), cancellationToken).ConfigureAwait(false)).ToJson(), cancellationToken).ConfigureAwait(false);
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);

@@ -16,6 +16,7 @@ internal sealed class LocalCachePruner(OciLayout layout, string tag) : IPrunable
             throw new RemoteCacheException($"no cache at {layout.DirectoryPath}");
         var reader = new ManifestReader(new LayoutBlobProvider(layout));
         var (before, after) = (0, 0);
+        IReadOnlyList<Digest> grace = [];
         await layout.ChangeTagAsync(tag, async current =>
         {
             if (current is null)
@@ -25,6 +26,7 @@ internal sealed class LocalCachePruner(OciLayout layout, string tag) : IPrunable
                 return null;
             var limited = await CachePruner.LimitAsync(there.Cache, request, time, cancellationToken).ConfigureAwait(false);
             (before, after) = (CachePruner.Results(there.Cache), CachePruner.Results(limited));
+            grace = CachePruner.Grace(there.Cache, request);
             return CachePruner.IsSame(there.Cache, limited) ? null : await LocalCacheMerge.WriteAsync(layout, limited, document, cancellationToken).ConfigureAwait(false);
         }, cancellationToken).ConfigureAwait(false);
 
@@ -32,13 +34,16 @@ internal sealed class LocalCachePruner(OciLayout layout, string tag) : IPrunable
         var young = 0L;
         await layout.ChangeTagAsync(tag, async _ =>
         {
-            var needed = new HashSet<Digest>();
+            HashSet<Digest> needed = [.. grace];
             foreach (var root in (await layout.ReadIndexAsync(cancellationToken).ConfigureAwait(false)).Manifests)
                 await NeedAsync(reader, root, needed, cancellationToken).ConfigureAwait(false);
-            (removed, young) = await CachePruner.SweepAsync(Blobs(), needed, request, time.GetUtcNow(), digest =>
+            (removed, young) = await CachePruner.SweepAsync(Blobs(), needed, request, time.GetUtcNow(), (digest, modified) =>
             {
-                File.Delete(layout.BlobPath(digest));
-                return Task.CompletedTask;
+                var path = layout.BlobPath(digest);
+                if (File.GetLastWriteTimeUtc(path) > modified.UtcDateTime)
+                    return Task.FromResult(false);
+                File.Delete(path);
+                return Task.FromResult(true);
             }).ConfigureAwait(false);
             return null;
         }, cancellationToken).ConfigureAwait(false);

@@ -64,11 +64,8 @@ internal sealed class ManifestCacheExport(
 
         Descriptor manifest;
         if (_merge is not null && target is IJoinableTarget joinable)
-        {
-            using var turn = await context.Turns.EnterAsync(joinable.Place, cancellationToken).ConfigureAwait(false);
-            manifest = await new ManifestMerge(joinable, _merge, context.Time).JoinAsync(
-                cache, Document, (document, last) => last ? WriteManifestAsync(document) : WriteConfigAsync(document), cancellationToken).ConfigureAwait(false);
-        }
+            manifest = await new ManifestMerge(joinable, _merge, context.Turns, context.Time, progress.Log)
+                .JoinAsync(cache, Document, WriteConfigAsync, (document, expected) => MoveAsync(joinable, document, expected), cancellationToken).ConfigureAwait(false);
         else
         {
             var document = Document(cache);
@@ -88,8 +85,17 @@ internal sealed class ManifestCacheExport(
         Task WriteConfigAsync(ManifestDocument document) => progress.RunAsync($"writing config {document.Config.Digest}", () => RemoteCacheException.WrapAsync(
             "error writing config blob", () => target.WriteConfigAsync(document.Config, document.ConfigJson, progress.Log, cancellationToken)));
 
-        Task WriteManifestAsync(ManifestDocument document) => progress.RunAsync(
-            $"{(_asImage ? "writing cache image manifest" : "writing cache manifest")} {document.Manifest.Digest}", () => RemoteCacheException.WrapAsync(
-                "error writing manifest blob", () => target.WriteManifestAsync(document.Manifest, document.ManifestJson, progress.Log, cancellationToken)));
+        Task WriteManifestAsync(ManifestDocument document) => InProgressAsync(document, () => target.WriteManifestAsync(document.Manifest, document.ManifestJson, progress.Log, cancellationToken));
+
+        async Task<MoveOutcome> MoveAsync(IJoinableTarget joinable, ManifestDocument document, IReadOnlyCollection<Digest> expected)
+        {
+            var outcome = MoveOutcome.Changed;
+            await InProgressAsync(document, async () =>
+                outcome = await joinable.MoveAsync(CacheTag.Main, document.Manifest, document.ManifestJson, expected, looked: null, cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+            return outcome;
+        }
+
+        Task InProgressAsync(ManifestDocument document, Func<Task> write) => progress.RunAsync(
+            $"{(_asImage ? "writing cache image manifest" : "writing cache manifest")} {document.Manifest.Digest}", () => RemoteCacheException.WrapAsync("error writing manifest blob", write));
     }
 }

@@ -2,6 +2,7 @@ using BuildKit.Oci;
 using BuildKit.Registry;
 using BuildKit.RemoteCache.Backends.Inline;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.Storage.Content;
 
 namespace BuildKit.RemoteCache.Backends.Manifests;
@@ -10,7 +11,7 @@ namespace BuildKit.RemoteCache.Backends.Manifests;
 /// document is, is decided by its content.</summary>
 internal sealed class ManifestCacheImport(
     Func<CancellationToken, Task<Descriptor>> resolve, IBlobProvider provider, bool isSessionBound, string imageRef,
-    IReadOnlyDictionary<string, string> extraAnnotations, Func<bool>? isBusy = null) : ICacheImportBackend
+    IReadOnlyDictionary<string, string> extraAnnotations, Func<bool>? isBusy = null, Func<CancellationToken, Task<Descriptor?>>? resolveSecond = null) : ICacheImportBackend
 {
     private const int Largest = ManifestDocument.LargestImportable;
 
@@ -32,7 +33,31 @@ internal sealed class ManifestCacheImport(
             return await ReadInlineAsync(document.Json, document.IsImage, progress, cancellationToken).ConfigureAwait(false);
         var config = CacheConfig.Parse(await _reader.ReadBlobAsync(document.Config, Largest, cancellationToken).ConfigureAwait(false));
         Mounts = CacheMountLayer.In(config, provider);
-        return [CacheParser.Parse(config, Blobs(document.Layers))];
+        var graph = CacheParser.Parse(config, Blobs(document.Layers));
+        if (config.Parts is null || resolveSecond is null || await ReadSecondAsync(root, progress, cancellationToken).ConfigureAwait(false) is not { } second)
+            return [graph];
+        Mounts = CacheMerge.Newest([.. Mounts, .. CacheMountLayer.In(second.Config, provider)]);
+        return [CacheGraph.Normalize([.. graph, .. CacheParser.Parse(second.Config, Blobs(second.Layers))])];
+    }
+
+    /// <summary>What a shared cache has under its second name, unless that is the same; see <see cref="ManifestMerge"/>. The main
+    /// name is a cache without it.</summary>
+    private async Task<(CacheConfig Config, IReadOnlyList<Descriptor> Layers)?> ReadSecondAsync(Descriptor main, CacheProgress progress, CancellationToken cancellationToken)
+    {
+        try
+        {
+            if (await resolveSecond!(cancellationToken).ConfigureAwait(false) is not { } root || root.Digest == main.Digest)
+                return null;
+            var document = await _reader.ReadAsync(root, Largest, cancellationToken).ConfigureAwait(false);
+            return document.Config is null
+                ? null
+                : (CacheConfig.Parse(await _reader.ReadBlobAsync(document.Config, Largest, cancellationToken).ConfigureAwait(false)), document.Layers);
+        }
+        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
+        {
+            progress.Warn($"a part of the cache is not used: {e.Message}");
+            return null;
+        }
     }
 
     /// <summary>Reads what the name points at. When that is gone by then, and the name points elsewhere, another export was faster.</summary>

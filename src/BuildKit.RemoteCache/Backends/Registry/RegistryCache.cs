@@ -11,6 +11,11 @@ namespace BuildKit.RemoteCache.Backends.Registry;
 internal static class RegistryCache
 {
     private const string SourceRefAnnotation = "containerd.io/distribution.source.ref";
+    private const string SecondSuffix = ".merge";
+    private const int LongestTag = 128;
+
+    // A look that is older when it is to be acted upon is taken again.
+    private static readonly TimeSpan LongestLook = TimeSpan.FromSeconds(0.5);
 
     public static Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
@@ -27,10 +32,30 @@ internal static class RegistryCache
     {
         var (reference, insecure) = Read(attributes);
         // A connection that fell silent is replaced before the import's users lose their patience.
-        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure, CacheAttributes.Patience("registry", attributes) / 2);
+        var silence = CacheAttributes.Patience("registry", attributes) / 2;
+        RegistryRepository Open(ImageReference of) => context.Registry.Open(of, RegistryAccess.Pull, context.Credentials, insecure, silence);
+        var repository = Open(reference);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
-            token => repository.Retry.RunAsync(() => repository.ResolveAsync(token), log: null, token), new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
-            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
+            token => TagReading.RunAsync(repository, () => repository.ResolveAsync(token), token), new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
+            new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy,
+            async token => reference.Tag.Length == 0 ? null : await ResolveAsync(Open(reference.WithTag(SecondTag(reference.Tag))), token).ConfigureAwait(false)));
+    }
+
+    /// <summary>The second tag of a shared cache.</summary>
+    internal static string SecondTag(string tag) => tag.Length + SecondSuffix.Length <= LongestTag
+        ? tag + SecondSuffix
+        : $"{tag[..80]}-{Digest.Sha256(tag).Hex[..16]}{SecondSuffix}";
+
+    private static async Task<Descriptor?> ResolveAsync(RegistryRepository repository, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await TagReading.RunAsync(repository, () => repository.ResolveAsync(cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+        catch (RegistryNotFoundException)
+        {
+            return null;
+        }
     }
 
     /// <summary>What prunes the cache of a reference.</summary>
@@ -65,25 +90,56 @@ internal static class RegistryCache
 
         public IBlobProvider Blobs { get; } = new RegistryBlobs(repository);
 
-        public async Task<Descriptor?> FindCurrentAsync(CancellationToken cancellationToken)
+        public Task<Descriptor?> FindAsync(CacheTag tag, CancellationToken cancellationToken) =>
+            TagReading.RunAsync(repository, () => repository.FindTagAsync(NameOf(tag), cancellationToken), cancellationToken);
+
+        public async Task<MoveOutcome> MoveAsync(
+            CacheTag tag, Descriptor manifest, ReadOnlyMemory<byte> bytes, IReadOnlyCollection<Digest> expected, long? looked, CancellationToken cancellationToken)
         {
             try
             {
-                return await repository.Retry.RunAsync(() => repository.ResolveAsync(cancellationToken), log: null, cancellationToken).ConfigureAwait(false);
+                return await TagReading.RunAsync(repository, () =>
+                {
+                    // Repeated, it looks again: a move whose answer was lost is seen.
+                    var at = looked;
+                    looked = null;
+                    return Pusher.MoveTagAsync(manifest, bytes, NameOf(tag), expected, LongestLook, at, cancellationToken);
+                }, cancellationToken).ConfigureAwait(false) ? MoveOutcome.Moved : MoveOutcome.Changed;
             }
-            catch (RegistryNotFoundException)
+            catch (RegistryStatusException e) when (tag == CacheTag.Second && (int)e.StatusCode is >= 400 and < 500 and not 408 and not 429)
             {
-                return null;
+                // Documented: a registry that takes only tags of certain forms has the main one.
+                return MoveOutcome.Refused;
             }
         }
+
+        private string NameOf(CacheTag tag) => tag == CacheTag.Main ? repository.Reference.Tag : SecondTag(repository.Reference.Tag);
     }
 
     /// <summary>Blobs of a repository; whether one is there is believed from its descriptor.</summary>
     private sealed class RegistryBlobs(RegistryRepository repository) : IBlobProvider
     {
         public async ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>
-            await repository.Persistent.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
+            MediaTypes.IsIndex(descriptor.MediaType) || MediaTypes.IsManifest(descriptor.MediaType)
+                ? await TagReading.RunAsync(repository, () => ReadAsync(descriptor, offset, cancellationToken), cancellationToken).ConfigureAwait(false)
+                : await repository.Persistent.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
 
         public ValueTask<Descriptor?> StatAsync(Descriptor descriptor, CancellationToken cancellationToken) => ValueTask.FromResult<Descriptor?>(descriptor);
+
+        /// <summary>A manifest, which is small, as a whole: others may be writing the same one.</summary>
+        private async Task<Stream> ReadAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken)
+        {
+            var source = await repository.OpenAsync(descriptor, offset, cancellationToken).ConfigureAwait(false);
+            await using (source.ConfigureAwait(false))
+            {
+                var bytes = new MemoryStream();
+                var piece = new byte[32 * 1024];
+                // What is longer than any manifest may be is refused by who reads it.
+                for (int count; bytes.Length <= RegistryRepository.LargestManifest && (count = await source.ReadAsync(piece, cancellationToken).ConfigureAwait(false)) > 0;)
+                    bytes.Write(piece, 0, count);
+                bytes.Position = 0;
+                return bytes;
+            }
+        }
     }
 }

@@ -36,14 +36,20 @@ internal static class S3Cache
     {
         var config = S3Config.Read(attributes, context.Environment);
         var client = Connect(config, context);
-        var merge = new S3Merge(config, client, context.Time);
         return new ObjectStorePruner(token => new ObjectStoreParts(
             config.Names,
-            (name, change) => merge.ReplaceAsync(name, change, token),
+            (name, change) => new S3Merge(config, client, name, context.Time).ReplaceAsync(change, token),
             () => client.ListAsync(config.Prefix + config.ManifestsPrefix, token),
             key => client.ReadAsync(key, token),
             () => client.ListAsync(config.Prefix + config.BlobsPrefix, token),
-            digest => client.DeleteAsync(config.BlobKey(digest), token)));
+            async (digest, modified) =>
+            {
+                // Documented: an export makes a layer young before it relies on it. The store knows no condition for removals.
+                if (await client.HeadAsync(config.BlobKey(digest), token).ConfigureAwait(false) is { } known && known.LastModified > modified)
+                    return false;
+                await client.DeleteAsync(config.BlobKey(digest), token).ConfigureAwait(false);
+                return true;
+            }));
     }
 
     private static S3Client Connect(S3Config config, CacheBackendContext context)
@@ -66,23 +72,32 @@ internal static class S3Cache
 
         public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
         {
+            List<(S3Merge Merge, RecentBlobs Recent)> merges = [];
+            foreach (var name in config.Merge is null ? [] : config.Names)
+            {
+                var merge = new S3Merge(config, client, name, time);
+                var recent = new RecentBlobs(cache, (blob, token) => WriteBlobAsync(blob, progress, RecentBlobs.Young, token));
+                await RemoteCacheException.WrapAsync($"error reading manifest: {name}", async () =>
+                    await recent.ReplacingAsync(await merge.ReadAsync(cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
+                merges.Add((merge, recent));
+            }
             var options = new ParallelOptions { MaxDegreeOfParallelism = config.UploadParallelism, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, (blob, token) => WriteBlobAsync(blob, progress, token)).ConfigureAwait(false);
+            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, (blob, token) => WriteBlobAsync(
+                blob, progress, merges.TrueForAll(merge => merge.Recent.IsNamed(blob.Descriptor.Digest)) ? config.TouchRefresh : RecentBlobs.Young, token)).ConfigureAwait(false);
             var json = AnnotatedCache.Annotate(cache).ToJson();
             await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
             {
-                foreach (var name in config.Names)
-                {
-                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => config.Merge is { } merge
-                        ? new S3Merge(config, client, time).JoinAsync(cache, name, merge, cancellationToken)
-                        : client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
-                }
+                foreach (var name in config.Merge is null ? config.Names : [])
+                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
+                foreach (var (merge, recent) in merges)
+                    await RemoteCacheException.WrapAsync($"error writing manifest: {merge.Name}", () => merge.JoinAsync(cache, recent, config.Merge!, cancellationToken)).ConfigureAwait(false);
                 return true;
             }).ConfigureAwait(false);
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
 
-        private async ValueTask WriteBlobAsync(LayerBlob blob, CacheProgress progress, CancellationToken cancellationToken)
+        /// <summary>Sends a layer, or makes it young when it is there and older than this.</summary>
+        private async ValueTask WriteBlobAsync(LayerBlob blob, CacheProgress progress, TimeSpan oldest, CancellationToken cancellationToken)
         {
             var descriptor = blob.Descriptor;
             var key = config.BlobKey(descriptor.Digest);
@@ -91,7 +106,7 @@ internal static class S3Cache
             // Simple stores show an upload that broke off as an object: it is written again.
             if (there is { } known && !(known.Size < descriptor.Size))
             {
-                if (time.GetUtcNow() - known.LastModified > config.TouchRefresh)
+                if (time.GetUtcNow() - known.LastModified > (oldest < config.TouchRefresh ? oldest : config.TouchRefresh))
                     await RemoteCacheException.WrapAsync("failed to touch file", () => client.TouchAsync(key, known.Size ?? descriptor.Size, cancellationToken)).ConfigureAwait(false);
                 return;
             }
@@ -120,6 +135,8 @@ internal static class S3Cache
 
     private sealed class Import(S3Config config, S3Client client, TimeProvider time) : ICacheImportBackend, IBlobProvider
     {
+        private const int MostReads = 4;
+
         public bool IsSessionBound => false;
 
         public string ImageRef => "";
@@ -129,17 +146,30 @@ internal static class S3Cache
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
             // Documented: of several names only the first is read.
-            var json = await client.ReadAsync(config.ManifestKey(config.Names[0]), cancellationToken).ConfigureAwait(false);
-            if (json is null)
-                return [];
-            var document = CacheConfig.Parse(json.AsMemory(0, LengthOfObject(json)));
+            CacheConfig document;
+            for (var read = 1; ; read++)
+            {
+                var json = await client.ReadAsync(config.ManifestKey(config.Names[0]), cancellationToken).ConfigureAwait(false);
+                if (json is null)
+                    return [];
+                try
+                {
+                    document = CacheConfig.Parse(json.AsMemory(0, LengthOfObject(json)));
+                    break;
+                }
+                catch (Exception e) when (e is FormatException or RemoteCacheException && read < MostReads)
+                {
+                    // Simple stores show what was written so far.
+                    await ConditionalMerge.PauseAsync(read, time, cancellationToken).ConfigureAwait(false);
+                }
+            }
             var graph = CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
             Mounts = CacheMountLayer.In(document, this);
-            if (!document.HasParts)
+            if (document.Parts is null)
                 return [graph];
-            var parts = await new S3Merge(config, client, time).ReadPartsAsync(config.Names[0], this, cancellationToken).ConfigureAwait(false);
-            Mounts = CacheMerge.Newest([.. Mounts, .. parts.SelectMany(part => CacheMountLayer.In(part.Cache.Config, this))]);
-            return [CacheGraph.Normalize([.. graph, .. parts.SelectMany(part => CacheParser.Parse(part.Cache.Config, part.Cache.Blobs))])];
+            var parts = await new S3Merge(config, client, config.Names[0], time).ReadPartsAsync(document.Parts, this, cancellationToken).ConfigureAwait(false);
+            Mounts = CacheMerge.Newest([.. Mounts, .. parts.SelectMany(part => CacheMountLayer.In(part.Config, this))]);
+            return [CacheGraph.Normalize([.. graph, .. parts.SelectMany(part => CacheParser.Parse(part.Config, part.Blobs))])];
         }
 
         public ValueTask<Stream> OpenAsync(Descriptor descriptor, long offset, CancellationToken cancellationToken) =>

@@ -77,9 +77,8 @@ public sealed class SeveralCachesTests(RoundTripFixture fixture)
 
         // A directory whose export failed gets nobody else's manifest.
         var (failed, other) = (new LocalStore($"{temp.Path}/failed"), fixture.NewStore("registry", temp));
-        var build = (await fixture.First.BuildPlainAsync(
+        (await fixture.First.BuildPlainAsync(
             context, [.. failed.Exporting("max", ",oci-mediatypes=false,image-manifest=true,ignore-error=true"), .. other.Exporting("max", "")])).Succeeded();
-        Assert.Contains($"local cache export to {failed.Directory}: its manifest is not there", build.Errors, StringComparison.Ordinal);
         Assert.False(File.Exists($"{failed.Directory}/index.json"));
         Assert.Equal(6, (await other.VerifyAsync()).Count);
     }

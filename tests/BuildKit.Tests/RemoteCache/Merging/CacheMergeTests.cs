@@ -4,6 +4,7 @@ using BuildKit.RemoteCache.Config;
 using BuildKit.RemoteCache.Merging;
 using BuildKit.Tests.RemoteCache.Stores;
 using BuildKit.Tests.Support;
+using static BuildKit.Tests.RemoteCache.Merging.MergeKit;
 
 namespace BuildKit.Tests.RemoteCache.Merging;
 
@@ -13,32 +14,13 @@ public sealed class CacheMergeTests
     private static readonly DateTimeOffset Now = DateTimeOffset.Parse("2026-11-26T12:00:00Z", System.Globalization.CultureInfo.InvariantCulture);
     private static readonly MergeOptions Everything = new(CacheLimits.None);
 
-    private readonly MemoryProvider _blobs = new();
+    private readonly MergeKit _kit = new();
 
-    /// <summary>One branch: a shared root and step, and a step of its own.</summary>
-    private Task<MarshalledCache> BranchAsync(string name, string createdAt = "2026-11-20T00:00:00Z", int size = 1000)
-    {
-        var root = new CacheNode(Digest.Sha256("root"));
-        var common = new CacheNode(Digest.Sha256("common"));
-        common.LinkFrom(root, 0, default);
-        var own = new CacheNode(Digest.Sha256("step " + name));
-        own.LinkFrom(common, 0, default);
-        common.Results.Add(new CacheNodeResult(new([Layer("common", 100)], _blobs), Rfc3339Time.Parse("2026-11-01T00:00:00Z")));
-        own.Results.Add(new CacheNodeResult(new([Layer("common", 100), Layer(name, size)], _blobs), Rfc3339Time.Parse(createdAt)));
-        return CacheMarshaller.MarshalAsync([root, common, own], default);
-    }
+    private MemoryProvider Blobs => _kit.Blobs;
 
-    private Descriptor Layer(string name, int size)
-    {
-        var bytes = new byte[size];
-        new Random(name.GetHashCode(StringComparison.Ordinal)).NextBytes(bytes);
-        var layer = Descriptor.Of(MediaTypes.OciLayerGzip, bytes) with { Annotations = new Dictionary<string, string>(StringComparer.Ordinal) { ["containerd.io/uncompressed"] = Digest.Sha256("diff " + name).ToString() } };
-        _blobs.Blobs[layer.Digest] = bytes;
-        return layer;
-    }
+    private Task<MarshalledCache> BranchAsync(string name) => _kit.BranchAsync(name);
 
-    private static IEnumerable<string> Steps(MarshalledCache cache, params string[] names) =>
-        names.Where(name => cache.Config.Records.Any(record => record.Digest == Digest.Sha256("step " + name) && record.Results.Count > 0));
+    private Descriptor Layer(string name, int size) => _kit.Layer(name, size);
 
     [Fact]
     public async Task The_union_has_what_each_has_and_shared_records_once()
@@ -82,7 +64,7 @@ public sealed class CacheMergeTests
         var blob = (Digest digest) => File.ReadAllBytes(Golden.Path("cache", "v0.20.0", "local-max", "dir", "blobs", "sha256", digest.Hex));
         var manifest = ImageIndex.Parse(blob(index.Manifests[0].Digest));
         var config = CacheConfig.Parse(blob(manifest.Manifests[^1].Digest));
-        var cache = new MarshalledCache(config, manifest.Manifests.SkipLast(1).DistinctBy(l => l.Digest).ToDictionary(l => l.Digest, l => new LayerBlob(l, _blobs)));
+        var cache = new MarshalledCache(config, manifest.Manifests.SkipLast(1).DistinctBy(l => l.Digest).ToDictionary(l => l.Digest, l => new LayerBlob(l, Blobs)));
         var joined = await CacheMerge.JoinAsync(cache, [cache], Everything, Now, default);
         var plain = joined.Config with { Records = [.. joined.Config.Records.Select(record => record with { UsedAt = null })] };
         Assert.Equal(config.Records.Select(record => record.Digest), plain.Records.Select(record => record.Digest));
@@ -150,6 +132,109 @@ public sealed class CacheMergeTests
     }
 
     [Fact]
+    public async Task A_store_that_replaces_under_conditions_but_makes_without_gets_parts()
+    {
+        await using var store = await MemoryStore.StartAsync();
+        store.KnowsConditions = true;
+        store.Before = context =>
+        {
+            context.Request.Headers.IfNoneMatch = default;
+            return Task.FromResult(false);
+        };
+        var attributes = StoreKit.Attributes("bucket=b,region=r,endpoint_url=http://@,use_path_style=true,access_key_id=i,secret_access_key=s,merge=true", store.Host);
+        string[] names = ["a", "b", "c"];
+        await Task.WhenAll(names.Select(async name => await ExportAsync("s3", attributes, await BranchAsync(name), TimeProvider.System)));
+        Assert.Equal(names, Steps(await ImportAsync("s3", attributes, TimeProvider.System), names));
+        Assert.NotEmpty(store.Objects.Keys.Where(key => key.Contains(".parts/", StringComparison.Ordinal)));
+    }
+
+    [Fact]
+    public async Task Parts_that_the_list_contains_are_not_read_again()
+    {
+        await using var store = await MemoryStore.StartAsync();
+        var attributes = StoreKit.Attributes("bucket=b,region=r,endpoint_url=http://@,use_path_style=true,access_key_id=i,secret_access_key=s,merge=true", store.Host);
+        for (var i = 0; i < 10; i++)
+        {
+            store.Requests.Clear();
+            await ExportAsync("s3", attributes, await BranchAsync("w" + i), TimeProvider.System);
+            Assert.Empty(store.Requests.Where(request => request.StartsWith("GET", StringComparison.Ordinal) && request.Contains(".parts/", StringComparison.Ordinal) && !request.Contains("prefix", StringComparison.Ordinal)));
+        }
+        // An older list comes back, as when a writer had stalled: those parts it does not contain are read.
+        var lists = store.Objects.Where(o => o.Key.Contains(".parts/", StringComparison.Ordinal)).ToList();
+        var first = lists.First(o => CacheConfig.Parse(o.Value).Records.Any(record => record.Digest == Digest.Sha256("step w0")));
+        var old = CacheConfig.Parse(first.Value) with { Parts = [first.Key[(first.Key.LastIndexOf('/') + 1)..]] };
+        store.Objects["/b/manifests/buildkit"] = old.ToJson();
+        store.Requests.Clear();
+        string[] names = [.. Enumerable.Range(0, 10).Select(i => "w" + i)];
+        Assert.Equal(names, Steps(await ImportAsync("s3", attributes, TimeProvider.System), names));
+        Assert.Equal(9, store.Requests.Count(request => request.StartsWith("GET", StringComparison.Ordinal) && request.Contains(".parts/", StringComparison.Ordinal)));
+    }
+
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    public async Task Concurrent_writers_into_the_actions_cache_lose_nothing(int version)
+    {
+        await using var service = await BuildKit.IntegrationTests.Support.ActionsService.StartAsync();
+        var attributes = StoreKit.Attributes($"{(version == 1 ? "url" : "url_v2")}=http://@/,token={service.IssueToken(("refs/heads/main", 3))},merge=true", service.Host);
+        string[] names = [.. Enumerable.Range(0, 8).Select(i => "w" + i)];
+        await Task.WhenAll(names.Select(async name => await ExportAsync("gha", attributes, await BranchAsync(name), TimeProvider.System)));
+        Assert.Equal(names, Steps(await ImportAsync("gha", attributes, TimeProvider.System), names));
+        Assert.Contains("refs/heads/main index-buildkit-1-f921bd05#8", service.Entries);
+        // Nothing new, nothing written.
+        await ExportAsync("gha", attributes, await BranchAsync("w3"), TimeProvider.System);
+        Assert.Equal("refs/heads/main index-buildkit-1-f921bd05#8", service.Entries[^1]);
+    }
+
+    [Fact]
+    public async Task A_number_that_a_dead_writer_reserved_is_passed_over_and_a_late_one_is_joined()
+    {
+        await using var service = await BuildKit.IntegrationTests.Support.ActionsService.StartAsync();
+        await using var proxy = await BuildKit.IntegrationTests.Support.FaultProxy.StartAsync(service.Host);
+        var time = new JumpingTime();
+        var token = service.IssueToken(("refs/heads/main", 3));
+        var attributes = StoreKit.Attributes($"url=http://@/,token={token},merge=true", service.Host);
+        await ExportAsync("gha", attributes, await BranchAsync("a"), time);
+        service.ReserveForDead("refs/heads/main", "index-buildkit-1-f921bd05#2", "693bb7016429d80366022f036f84856888c9f13e00145f5f6f4dce303a38d6f2");
+        await ExportAsync("gha", attributes, await BranchAsync("b"), time);
+        Assert.Equal("refs/heads/main index-buildkit-1-f921bd05#3", service.Entries[^1]);
+        Assert.InRange(time.Waits.Aggregate(TimeSpan.Zero, (sum, wait) => sum + wait), TimeSpan.FromSeconds(15), TimeSpan.FromSeconds(40));
+
+        // A writer that is so slow to send its list that others overtake it joins what they wrote.
+        var isSlow = false;
+        using var client = new HttpClient();
+        await using var slow = await BuildKit.Tests.Registry.StubServer.StartAsync(async (context, _) =>
+        {
+            var target = $"{context.Request.Path}{context.Request.QueryString}";
+            if (!isSlow && context.Request.Method == "PATCH" && service.IsAbout(new("PATCH", target), key => key.StartsWith("index-", StringComparison.Ordinal)))
+            {
+                isSlow = true;
+                time.Advance(TimeSpan.FromSeconds(20));
+                await ExportAsync("gha", attributes, await BranchAsync("quick"), time);
+            }
+            await ForwardAsync(client, context, $"http://{service.Host}{target}");
+        });
+        await ExportAsync("gha", StoreKit.Attributes($"url=http://@/,token={token},merge=true", slow.Host), await BranchAsync("slow"), time);
+        Assert.True(isSlow);
+        Assert.Equal(["a", "b", "slow", "quick"], Steps(await ImportAsync("gha", attributes, time), "a", "b", "slow", "quick"));
+    }
+
+    private static async Task ForwardAsync(HttpClient client, Microsoft.AspNetCore.Http.HttpContext context, string url)
+    {
+        using var message = new HttpRequestMessage(new HttpMethod(context.Request.Method), url) { Content = new StreamContent(context.Request.Body) };
+        foreach (var (name, values) in context.Request.Headers.Where(header => header.Key is not ("Transfer-Encoding" or "Connection")))
+        {
+            if (!message.Headers.TryAddWithoutValidation(name, (IEnumerable<string>)values.ToArray()!))
+                message.Content.Headers.TryAddWithoutValidation(name, (IEnumerable<string>)values.ToArray()!);
+        }
+        using var answer = await client.SendAsync(message);
+        context.Response.StatusCode = (int)answer.StatusCode;
+        var body = await answer.Content.ReadAsByteArrayAsync();
+        if (body.Length > 0)
+            await Microsoft.AspNetCore.Http.HttpResponseWritingExtensions.WriteAsync(context.Response, System.Text.Encoding.UTF8.GetString(body));
+    }
+
+    [Fact]
     public async Task Parts_go_an_hour_after_they_were_written()
     {
         await using var store = await MemoryStore.StartAsync();
@@ -167,7 +252,7 @@ public sealed class CacheMergeTests
         Assert.Equal(["a", "b", "c"], Steps(await CacheMarshaller.MarshalAsync(Assert.Single(await import.ReadAsync(StoreKit.Progress(), default)), default), "a", "b", "c"));
     }
 
-    private CacheMountLayer Mount(string id, string content, int size = 500) => CacheMountLayer.Of(id, Layer(content, size), _blobs);
+    private CacheMountLayer Mount(string id, string content, int size = 500) => CacheMountLayer.Of(id, Layer(content, size), Blobs);
 
     [Fact]
     public async Task A_config_with_mounts_is_the_same_cache_for_those_who_know_none()

@@ -25,8 +25,19 @@ internal sealed class MemoryStore : IAsyncDisposable
     /// <summary>Writes are refused when their <c>If-Match</c> or <c>If-None-Match</c> is not met; else such headers mean nothing.</summary>
     public bool KnowsConditions { get; set; }
 
-    /// <summary>How old all objects say they are.</summary>
+    /// <summary>How much older all objects say they are.</summary>
     public TimeSpan Age { get; set; }
+
+    /// <summary>Clock of the objects' times.</summary>
+    public TimeProvider Time { get; set; } = TimeProvider.System;
+
+    private readonly ConcurrentDictionary<string, DateTimeOffset> _changed = new(StringComparer.Ordinal);
+
+    private string Changed(string key)
+    {
+        var now = Time.GetUtcNow();
+        return (_changed.GetOrAdd(key, now) - Age).ToString("R");
+    }
 
     private readonly Lock _writing = new();
 
@@ -70,16 +81,39 @@ internal sealed class MemoryStore : IAsyncDisposable
         }
         else if (request.Method == "DELETE")
         {
+            if (request.Headers.IfUnmodifiedSince is [{ } unmodified] && Objects.ContainsKey(path) && DateTimeOffset.Parse(Changed(path), System.Globalization.CultureInfo.InvariantCulture) > DateTimeOffset.Parse(unmodified, System.Globalization.CultureInfo.InvariantCulture))
+            {
+                context.Status(412);
+                return;
+            }
             foreach (var part in Objects.Keys.Where(k => k == path || k.StartsWith(path + "#", StringComparison.Ordinal)))
                 Objects.TryRemove(part, out _);
             context.Status(204);
         }
+        else if (request.Query["comp"] == "list")
+        {
+            var root = path.TrimEnd('/') + "/";
+            var found = Objects.Keys.Where(key => Uri.UnescapeDataString(key).StartsWith(root + request.Query["prefix"], StringComparison.Ordinal)).Order(StringComparer.Ordinal)
+                .Select(key => $"<Blob><Name>{Uri.UnescapeDataString(key)[root.Length..]}</Name><Properties><Last-Modified>{Changed(key)}</Last-Modified><Content-Length>{Objects[key].Length}</Content-Length></Properties></Blob>");
+            await context.Response.WriteAsync($"<EnumerationResults><Blobs>{string.Concat(found)}</Blobs></EnumerationResults>");
+        }
         else if (request.Query["list-type"] == "2")
         {
-            var prefix = path.TrimEnd('/') + "/" + request.Query["prefix"];
-            var found = Objects.Where(o => o.Key.StartsWith(prefix, StringComparison.Ordinal)).OrderBy(o => o.Key, StringComparer.Ordinal)
-                .Select(o => $"<Contents><Key>{o.Key[(path.TrimEnd('/').Length + 1)..]}</Key><LastModified>{DateTimeOffset.UtcNow - Age:O}</LastModified><Size>{o.Value.Length}</Size></Contents>");
+            var root = path.TrimEnd('/') + "/";
+            var found = Objects.Where(o => Uri.UnescapeDataString(o.Key).StartsWith(root + request.Query["prefix"], StringComparison.Ordinal)).OrderBy(o => o.Key, StringComparer.Ordinal)
+                .Select(o => $"<Contents><Key>{Uri.UnescapeDataString(o.Key)[root.Length..]}</Key><LastModified>{Changed(o.Key)}</LastModified><Size>{o.Value.Length}</Size></Contents>");
             await context.Response.WriteAsync($"<ListBucketResult>{string.Concat(found)}</ListBucketResult>");
+        }
+        else if (request.Method == "PUT" && (request.Query["comp"] == "metadata" || request.Headers.ContainsKey("x-amz-copy-source")))
+        {
+            if (Objects.ContainsKey(path))
+            {
+                _changed[path] = Time.GetUtcNow();
+                await context.Response.WriteAsync("<CopyObjectResult></CopyObjectResult>");
+                return;
+            }
+            context.Response.Headers["x-ms-error-code"] = "BlobNotFound";
+            context.Status(404);
         }
         else if (request.Method == "PUT")
         {
@@ -106,7 +140,7 @@ internal sealed class MemoryStore : IAsyncDisposable
         else
         {
             context.Response.Headers.ETag = Tag(bytes);
-            context.Response.Headers.LastModified = DateTimeOffset.UtcNow.ToString("R");
+            context.Response.Headers.LastModified = Changed(path);
             var range = $"{request.Headers.Range}{request.Headers["x-ms-range"]}";
             var from = range.Length > 0 ? int.Parse(range["bytes=".Length..].TrimEnd('-'), System.Globalization.CultureInfo.InvariantCulture) : 0;
             context.Response.ContentLength = bytes.Length - from;
@@ -128,6 +162,7 @@ internal sealed class MemoryStore : IAsyncDisposable
             if (KnowsConditions && ((request.Headers.IfMatch.Count > 0 && (there is null || request.Headers.IfMatch != Tag(there))) || (request.Headers.IfNoneMatch == "*" && there is not null)))
                 return false;
             Objects[key] = bytes;
+            _changed[key] = Time.GetUtcNow();
             return true;
         }
     }

@@ -13,7 +13,7 @@ internal static class StoreKit
 {
     public static CacheBackendContext Context(IReadOnlyDictionary<string, string>? environment = null, TimeProvider? time = null) => new()
     {
-        Registry = new RegistryClient(new RegistryConfig()),
+        Registry = new RegistryClient(new RegistryConfig(), time),
         Credentials = StaticRegistryCredentials.Anonymous,
         OpenClientStore = (_, _) => throw new NotSupportedException(),
         Environment = name => environment?.GetValueOrDefault(name),
