@@ -8,6 +8,7 @@ using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.Services;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Storage.Layers;
 using BuildKit.Storage.Refs;
 using BuildKit.Worker.Exporters;
 using BuildKit.Worker.Results;
@@ -121,7 +122,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                     Context = context,
                     SessionId = request.Session,
                     Sessions = services.Sessions,
-                    InlineCache = inline is null ? null : (key, layers, t) => InlineAsync(inline, result, key, layers, context, t),
+                    InlineCache = inline is null ? null : (key, layers, compression, t) => InlineAsync(inline, result, key, layers, compression, context, t),
                 },
                 token),
             cancellationToken, id: $"{request.Session}-export-{index}")));
@@ -155,12 +156,10 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     }
 
     private static async Task<byte[]?> InlineAsync(
-        CacheExportTask export, BuildResult result, string key, IReadOnlyList<RemoteLayers> layers, IOperationContext context, CancellationToken cancellationToken)
+        CacheExportTask export, BuildResult result, string key, RemoteLayers layers, CompressionOptions compression, IOperationContext context, CancellationToken cancellationToken)
     {
         var lazy = key.Length > 0 && result.Refs.TryGetValue(key, out var keyed) ? keyed : result.Ref;
-        return lazy is null || layers.Count == 0
-            ? null
-            : await export.CreateInlineAsync(await lazy.EvaluateAsync(cancellationToken), layers[0], context, cancellationToken);
+        return lazy is null ? null : await CacheExportTask.CreateInlineAsync(await lazy.EvaluateAsync(cancellationToken), layers, compression, context, cancellationToken);
     }
 
     private static async Task<ExportSource> SourceAsync(BuildResult result, CancellationToken cancellationToken)

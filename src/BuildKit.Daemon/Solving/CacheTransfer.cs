@@ -69,15 +69,18 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
             backend, mode, results, MakeLayersAsync, context, time, cancellationToken,
             mounts is null ? null : (progress, token) => used.CollectAsync(mounts, backend.Compression, progress.Log, token));
 
-    /// <summary>The records of one result whose image has these layers; null when none of them is of use.</summary>
-    public async Task<byte[]?> CreateInlineAsync(CachedResult result, RemoteLayers layers, IOperationContext context, CancellationToken cancellationToken)
+    /// <summary>The records of one result whose image has these layers; null when none of them is of use. The compression is the
+    /// image's: only records over its very layers are of use.</summary>
+    public static async Task<byte[]?> CreateInlineAsync(
+        CachedResult result, RemoteLayers layers, CompressionOptions compression, IOperationContext context, CancellationToken cancellationToken)
     {
         var target = new CacheExportTarget();
         var options = new CacheExportOptions
         {
             Mode = CacheExportMode.Min,
             SessionIds = context.SessionIds,
-            ResolveRemotes = (value, token) => MakeLayersAsync(value, CompressionOptions.Default, token),
+            Compression = compression,
+            ResolveRemotes = (value, token) => MakeLayersAsync(value, compression, token),
         };
         await CacheExport.FillAsync(target, [result], options, cancellationToken);
         return await InlineCache.CreateAsync(target, [.. layers.Descriptors.Select(layer => layer.Digest)], cancellationToken);

@@ -1,4 +1,5 @@
 using BuildKit.Solver;
+using BuildKit.Storage.Layers;
 using BuildKit.Storage.Refs;
 using BuildKit.Worker.Sessions;
 
@@ -42,10 +43,10 @@ public sealed record ExportRequest
     public required IClientSessions Sessions { get; init; }
 
     /// <summary>
-    /// Cache records to put into the image config of a result, given the result's key ("" for the single one) and the
-    /// digests of the layers of the image being written; null when the build exports no inline cache.
+    /// Cache records to put into the image config of a result, given the result's key ("" for the single one), the layers
+    /// of the image being written and their compression; null when the build exports no inline cache.
     /// </summary>
-    public Func<string, IReadOnlyList<RemoteLayers>, CancellationToken, Task<byte[]?>>? InlineCache { get; init; }
+    public Func<string, RemoteLayers, CompressionOptions, CancellationToken, Task<byte[]?>>? InlineCache { get; init; }
 }
 
 /// <summary>A result as exporters see it: one ref, or several by platform id.</summary>

@@ -27,7 +27,7 @@ public sealed class ImageExporterTests
         var golden = ExporterFixture.GoldenJson(set, "config.json");
         var request = fixture.Request(new ExportSource { Ref = fixture.GoldenRef(set), Metadata = Config(set) });
         if (golden.TryGetProperty("moby.buildkit.cache.v0", out var cache))
-            request = request with { InlineCache = (_, _, _) => Task.FromResult<byte[]?>(cache.GetBytesFromBase64()) };
+            request = request with { InlineCache = (_, _, _, _) => Task.FromResult<byte[]?>(cache.GetBytesFromBase64()) };
 
         var response = await fixture.Create("image", ("oci-mediatypes", oci), ("source-date-epoch", epoch)).ExportAsync(request, default);
 
