@@ -24,8 +24,9 @@ internal static class AzureBlobCache
     public static async Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
+        var options = Configured(() => StoreExportOptions.Read(attributes));
         var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
-        return new Export(config, client, context.Time);
+        return new Export(config, options, client, context.Time);
     }
 
     public static async Task<ICacheImportBackend> CreateImportAsync(
@@ -51,26 +52,13 @@ internal static class AzureBlobCache
     /// <summary>Replaces the config of a name on condition that it still is what was read.</summary>
     private static Task ReplaceAsync(
         AzureBlobClient client, string key, string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, TimeProvider time, CancellationToken cancellationToken) =>
-        ConditionalMerge.RunAsync(
-            name,
-            async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
-            async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
-                ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
-                : null,
-            (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
+        AnnotatedCache.ReplaceAsync(
+            name, change, () => client.ReadTaggedAsync(key, cancellationToken), (bytes, etag) => client.TryReplaceAsync(key, bytes, etag, cancellationToken), time, cancellationToken);
 
     private static async Task<(AzureBlobConfig Config, AzureBlobClient Client)> ConnectAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
-        AzureBlobConfig config;
-        try
-        {
-            config = AzureBlobConfig.Read(attributes, context.Environment);
-        }
-        catch (FormatException e)
-        {
-            throw new RemoteCacheException($"failed to create azblob config: {e.Message}", e);
-        }
+        var config = Configured(() => AzureBlobConfig.Read(attributes, context.Environment));
         try
         {
             var protocol = new AzureBlobProtocol(IdentityOf(config, context.Time), context.Time);
@@ -82,6 +70,18 @@ internal static class AzureBlobCache
         catch (Exception e) when (e is not OperationCanceledException)
         {
             throw new RemoteCacheException($"failed to create container client: {e.Message}", e);
+        }
+    }
+
+    private static T Configured<T>(Func<T> read)
+    {
+        try
+        {
+            return read();
+        }
+        catch (FormatException e)
+        {
+            throw new RemoteCacheException($"failed to create azblob config: {e.Message}", e);
         }
     }
 
@@ -110,16 +110,15 @@ internal static class AzureBlobCache
         ExcludeBrokerCredential = true,
     });
 
-    private sealed class Export(AzureBlobConfig config, AzureBlobClient client, TimeProvider time) : ICacheExportBackend
+    private sealed class Export(AzureBlobConfig config, StoreExportOptions options, AzureBlobClient client, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting cache to Azure Blob Storage";
 
-        public CompressionOptions Compression => config.Compression;
+        public CompressionOptions Compression => options.Compression;
 
-        public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
-        {
-            var options = new ParallelOptions { MaxDegreeOfParallelism = UploadsAtOnce, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, async (blob, token) =>
+        public Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken) => AnnotatedCache.WriteAsync(
+            cache, progress, UploadsAtOnce,
+            async (blob, token) =>
             {
                 var descriptor = blob.Descriptor;
                 var name = config.BlobKey(descriptor.Digest);
@@ -130,20 +129,17 @@ internal static class AzureBlobCache
                     await client.CreateAsync(name, (offset, stop) => blob.Provider.OpenAsync(descriptor, offset, stop), descriptor.Size, sent, token).ConfigureAwait(false);
                     return true;
                 }).ConfigureAwait(false);
-            }).ConfigureAwait(false);
-            var json = AnnotatedCache.Annotate(cache).ToJson();
-            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
+            },
+            async json =>
             {
                 foreach (var name in config.Names)
                 {
-                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => config.Merge is { } merge
+                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => options.Merge is { } merge
                         ? JoinAsync(cache, name, merge, cancellationToken)
                         : client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
                 }
-                return true;
-            }).ConfigureAwait(false);
-            return new Dictionary<string, string>(StringComparer.Ordinal);
-        }
+            },
+            cancellationToken);
 
         private Task JoinAsync(MarshalledCache cache, string name, MergeOptions merge, CancellationToken cancellationToken) => ReplaceAsync(
             client, config.ManifestKey(name), name,

@@ -4,6 +4,7 @@ using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Annotated;
 using BuildKit.RemoteCache.Backends.AzureBlob;
 using BuildKit.RemoteCache.Config;
+using BuildKit.RemoteCache.Merging;
 using BuildKit.RemoteCache.Transfer;
 using BuildKit.Storage.Content;
 using BuildKit.Storage.Layers;
@@ -29,7 +30,7 @@ internal sealed class GitHubActionsCache
         var list = config.Repository.Length > 0 && config.GitHubToken.Length > 0
             ? new RepositoryCaches(RepositoryCaches.Connect(context.Http, PolicyOf(config), config, context.Time), _listLimit, config)
             : null;
-        return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), list, context.Time));
+        return Task.FromResult<ICacheExportBackend>(new Export(config, CompressionAttributes.Read(attributes), Connect(config, context), list, context.Time));
     }
 
     public Task<ICacheImportBackend> CreateImportAsync(
@@ -51,34 +52,29 @@ internal sealed class GitHubActionsCache
     }
 
     private static TransferPolicy PolicyOf(ActionsCacheConfig config) =>
-        TransferPolicy.Default with { Silence = config.Timeout < TransferPolicy.Default.Silence ? config.Timeout : TransferPolicy.Default.Silence };
+        config.Timeout > TimeSpan.Zero && config.Timeout < TransferPolicy.Default.Silence ? TransferPolicy.Default with { Silence = config.Timeout } : TransferPolicy.Default;
 
-    private sealed class Export(ActionsCacheConfig config, IActionsService service, RepositoryCaches? list, TimeProvider time) : ICacheExportBackend
+    private sealed class Export(ActionsCacheConfig config, CompressionOptions compression, IActionsService service, RepositoryCaches? list, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting to GitHub Actions Cache";
 
-        public CompressionOptions Compression => config.Compression;
+        public CompressionOptions Compression => compression;
 
         public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
         {
-            var blobs = AnnotatedCache.Blobs(cache);
-            var known = blobs.Count == 0 ? null : await ListAsync(progress, cancellationToken).ConfigureAwait(false);
-            var options = new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(blobs, options, async (blob, token) =>
-            {
-                var key = ActionsCacheConfig.BlobKey(blob.Descriptor.Digest);
-                if (known?.Contains(key) ?? await service.FindAsync(key, token).ConfigureAwait(false) is not null)
-                    return;
-                await progress.RunAsync($"writing layer {blob.Descriptor.Digest}", blob.Descriptor.Size,
-                    sent => RemoteCacheException.WrapAsync("error writing layer blob", () => WriteAsync(key, blob, sent, token))).ConfigureAwait(false);
-            }).ConfigureAwait(false);
-            var json = AnnotatedCache.Annotate(cache).ToJson();
-            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
-            {
-                await new ActionsIndex(service, time).SaveAsync(config.IndexKey(config.Token.WriteScope), json, cancellationToken).ConfigureAwait(false);
-                return true;
-            }).ConfigureAwait(false);
-            return new Dictionary<string, string>(StringComparer.Ordinal);
+            var known = cache.Layers.Any() ? await ListAsync(progress, cancellationToken).ConfigureAwait(false) : null;
+            return await AnnotatedCache.WriteAsync(
+                cache, progress, LayersAtOnce,
+                async (blob, token) =>
+                {
+                    var key = ActionsCacheConfig.BlobKey(blob.Descriptor.Digest);
+                    if (known?.Contains(key) ?? await service.FindAsync(key, token).ConfigureAwait(false) is not null)
+                        return;
+                    await progress.RunAsync($"writing layer {blob.Descriptor.Digest}", blob.Descriptor.Size,
+                        sent => RemoteCacheException.WrapAsync("error writing layer blob", () => WriteAsync(key, blob, sent, token))).ConfigureAwait(false);
+                },
+                json => new ActionsIndex(service, time).SaveAsync(config.IndexKey(config.Token.WriteScope), json, cancellationToken),
+                cancellationToken).ConfigureAwait(false);
         }
 
         private async Task WriteAsync(string key, LayerBlob blob, IProgress<long> sent, CancellationToken cancellationToken)
@@ -130,6 +126,7 @@ internal sealed class GitHubActionsCache
     private sealed class Import(ActionsCacheConfig config, IActionsService service, ActionsRateLimit limit) : ICacheImportBackend, IBlobProvider
     {
         private readonly ConcurrentDictionary<Digest, Task<ActionsEntry?>> _entries = new();
+        private readonly ConcurrentBag<CacheMountLayer> _mounts = [];
         private volatile TransferException? _givenUp;
 
         public bool IsSessionBound => false;
@@ -137,6 +134,8 @@ internal sealed class GitHubActionsCache
         public bool IsBusy => limit.IsWaiting;
 
         public string ImageRef => "";
+
+        public IReadOnlyList<CacheMountLayer> Mounts => CacheMerge.Newest([.. _mounts]);
 
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
@@ -198,7 +197,10 @@ internal sealed class GitHubActionsCache
             if (await service.FindAsync(key, cancellationToken).ConfigureAwait(false) is not { } entry)
                 return null;
             var document = CacheConfig.Parse(await service.ReadAsync(entry, cancellationToken).ConfigureAwait(false));
-            return CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            var graph = CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            foreach (var mount in CacheMountLayer.In(document, this))
+                _mounts.Add(mount);
+            return graph;
         }
     }
 

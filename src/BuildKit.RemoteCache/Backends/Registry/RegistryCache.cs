@@ -4,6 +4,7 @@ using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Manifests;
 using BuildKit.RemoteCache.Tools;
 using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.Registry;
 
@@ -15,34 +16,32 @@ internal static class RegistryCache
     public static Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
-        var (reference, insecure) = Read(attributes);
-        return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
-            "exporting cache to registry", attributes, context,
-            _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time))));
+        // In the order in which the original complains.
+        var compression = CompressionAttributes.Read(attributes);
+        var reference = Reference(attributes);
+        var form = ManifestForm.Read(attributes);
+        var target = new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, IsInsecure(attributes)), context.Time);
+        return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport("exporting cache to registry", compression, form, context, target));
     }
 
     public static Task<ICacheImportBackend> CreateImportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
-        var (reference, insecure) = Read(attributes);
-        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, insecure);
+        var reference = Reference(attributes);
+        var repository = context.Registry.Open(reference, RegistryAccess.Pull, context.Credentials, IsInsecure(attributes));
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
             repository.ResolveAsync, new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
             new Dictionary<string, string>(StringComparer.Ordinal) { [SourceRefAnnotation] = reference.ToString() }, () => repository.IsBusy));
     }
 
     /// <summary>What prunes the cache of a reference.</summary>
-    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
-    {
-        var (reference, insecure) = Read(attributes);
-        return new ManifestPruner(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure), context.Time));
-    }
+    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context) =>
+        new ManifestPruner(new Target(context.Registry.Open(Reference(attributes), RegistryAccess.Push, context.Credentials, IsInsecure(attributes)), context.Time));
 
-    private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)
-    {
-        var reference = ImageReference.ParseWithDefaultTag(CacheAttributes.Required(attributes, "ref", "missing ref"));
-        return (reference, CacheAttributes.Flag(attributes, "registry.insecure", fallback: false));
-    }
+    private static ImageReference Reference(IReadOnlyDictionary<string, string> attributes) =>
+        ImageReference.ParseWithDefaultTag(CacheAttributes.Required(attributes, "ref", "missing ref"));
+
+    private static bool IsInsecure(IReadOnlyDictionary<string, string> attributes) => CacheAttributes.Flag(attributes, "registry.insecure", fallback: false);
 
     private sealed class Target(RegistryRepository repository, TimeProvider time) : IJoinableTarget
     {

@@ -21,7 +21,7 @@ internal static class S3Cache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var config = S3Config.Read(attributes, context.Environment);
-        return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), context.Time));
+        return Task.FromResult<ICacheExportBackend>(new Export(config, StoreExportOptions.Read(attributes), Connect(config, context), context.Time));
     }
 
     public static Task<ICacheImportBackend> CreateImportAsync(
@@ -58,29 +58,24 @@ internal static class S3Cache
         return new S3Client(store, new S3Endpoint(config.Bucket, config.Region, endpoint, given && config.UsePathStyle), config.Bucket, new PartBuffers(BufferBytes));
     }
 
-    private sealed class Export(S3Config config, S3Client client, TimeProvider time) : ICacheExportBackend
+    private sealed class Export(S3Config config, StoreExportOptions options, S3Client client, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting cache to Amazon S3";
 
-        public CompressionOptions Compression => config.Compression;
+        public CompressionOptions Compression => options.Compression;
 
-        public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
-        {
-            var options = new ParallelOptions { MaxDegreeOfParallelism = config.UploadParallelism, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, (blob, token) => WriteBlobAsync(blob, progress, token)).ConfigureAwait(false);
-            var json = AnnotatedCache.Annotate(cache).ToJson();
-            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
+        public Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken) => AnnotatedCache.WriteAsync(
+            cache, progress, config.UploadParallelism, (blob, token) => WriteBlobAsync(blob, progress, token),
+            async json =>
             {
                 foreach (var name in config.Names)
                 {
-                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => config.Merge is { } merge
+                    await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => options.Merge is { } merge
                         ? new S3Merge(config, client, time).JoinAsync(cache, name, merge, cancellationToken)
                         : client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
                 }
-                return true;
-            }).ConfigureAwait(false);
-            return new Dictionary<string, string>(StringComparer.Ordinal);
-        }
+            },
+            cancellationToken);
 
         private async ValueTask WriteBlobAsync(LayerBlob blob, CacheProgress progress, CancellationToken cancellationToken)
         {

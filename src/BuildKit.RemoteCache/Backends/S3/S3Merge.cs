@@ -44,13 +44,8 @@ internal sealed class S3Merge(S3Config config, S3Client client, TimeProvider tim
     public Task ReplaceAsync(string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, CancellationToken cancellationToken)
     {
         var key = config.ManifestKey(name);
-        return ConditionalMerge.RunAsync(
-            name,
-            async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
-            async () => await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
-                ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
-                : null,
-            (bytes, version) => client.TryPutAsync(key, bytes, version, cancellationToken), time, cancellationToken);
+        return AnnotatedCache.ReplaceAsync(
+            name, change, () => client.ReadTaggedAsync(key, cancellationToken), (bytes, etag) => client.TryPutAsync(key, bytes, etag, cancellationToken), time, cancellationToken);
     }
 
     /// <summary>The caches that writers left beside the object of a name.</summary>
