@@ -4,6 +4,7 @@ using BuildKit.IntegrationTests.Support;
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends;
 using BuildKit.RemoteCache.Backends.GitHubActions;
+using BuildKit.RemoteCache.Config;
 using BuildKit.Tests.Registry;
 using Microsoft.AspNetCore.Http;
 
@@ -164,6 +165,29 @@ public sealed class ActionsAttributeTests
         await export.WriteAsync(cache, StoreKit.Progress(progress), default);
         Assert.Equal("cannot list the caches of o/r, asking for each layer: Resource not accessible", Assert.Single(progress.Warnings));
         Assert.Equal(3, service.Entries.Count);
+    }
+
+    [Fact]
+    public async Task Cache_mounts_come_along()
+    {
+        await using var service = await ActionsService.StartAsync();
+        var attributes = Attributes(service, 2, service.IssueToken(("refs/heads/f", 3)));
+        var (cache, blobs) = await StoreKit.CacheAsync(10);
+        var (_, mounted) = await StoreKit.CacheAsync(20);
+        var (digest, bytes) = mounted.Blobs.Single();
+        var layer = new Descriptor(MediaTypes.OciLayerGzip, digest, bytes.Length) { Annotations = new Dictionary<string, string>(StringComparer.Ordinal) { ["containerd.io/uncompressed"] = Digest.Sha256("m").ToString() } };
+        var registry = CacheBackendRegistry.WithBuiltIns();
+        var export = await registry.ResolveExporterAsync("gha", attributes, StoreKit.Context(), default);
+        await export.WriteAsync(cache.With([CacheMountLayer.Of("/go", layer, mounted)]), StoreKit.Progress(), default);
+        var import = await registry.ResolveImporterAsync("gha", attributes, StoreKit.Context(), default);
+        Assert.Single(await import.ReadAsync(StoreKit.Progress(), default));
+        var mount = Assert.Single(import.Mounts);
+        Assert.Equal(("/go", digest), (mount.Mount.Id, mount.Layer.Descriptor.Digest));
+        await using var stream = await mount.Layer.Provider.OpenAsync(mount.Layer.Descriptor, 0, default);
+        using var copy = new MemoryStream();
+        await stream.CopyToAsync(copy);
+        Assert.Equal(bytes, copy.ToArray());
+        Assert.DoesNotContain(digest, blobs.Blobs.Keys);
     }
 
     internal static Dictionary<string, string> Attributes(ActionsService service, int version, string token, string more = "")
