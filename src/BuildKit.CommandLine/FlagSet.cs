@@ -1,4 +1,5 @@
 using System.Globalization;
+using BuildKit.Oci;
 
 namespace BuildKit.CommandLine;
 
@@ -103,7 +104,7 @@ public sealed class FlagValues
     }
 
     /// <summary>Value of a bool flag.</summary>
-    public bool Bool(string name) => String(name) is { Length: > 0 } text && GoBool.Parse(text);
+    public bool Bool(string name) => String(name) is { Length: > 0 } text && (GoSyntax.ParseBool(text) ?? throw new FormatException(GoSyntax.BoolError(text)));
 
     /// <summary>Value of an integer flag.</summary>
     public long Int(string name) => String(name) is { Length: > 0 } text ? GoInt.Parse(text) : 0;
@@ -119,7 +120,7 @@ public sealed class FlagValues
     {
         var problem = flag.Kind switch
         {
-            FlagKind.Bool => GoBool.TryParse(value, out _) ? null : "parse error",
+            FlagKind.Bool => GoSyntax.ParseBool(value) is null ? "parse error" : null,
             FlagKind.Int => GoInt.TryParse(value, out _) ? null : "parse error",
             FlagKind.Float => double.TryParse(value, NumberStyles.Float, CultureInfo.InvariantCulture, out _) ? null : "parse error",
             FlagKind.Duration => GoDuration.TryParse(value, out _) ? null : "parse error",

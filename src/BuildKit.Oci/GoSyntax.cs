@@ -47,6 +47,24 @@ public static class GoSyntax
         _ => null,
     };
 
+    /// <summary>What Go says of a text that <see cref="ParseBool"/> does not read.</summary>
+    public static string BoolError(string text) => $"strconv.ParseBool: parsing {Quote(text)}: invalid syntax";
+
+    /// <summary>Go's <c>strconv.ParseInt</c> in base 10: a number of 64 bits, with a sign or without.</summary>
+    /// <param name="text">The text.</param>
+    /// <param name="error">What Go says when it is none.</param>
+    /// <returns>Null when the text is none.</returns>
+    public static long? ParseInt(string text, out string error)
+    {
+        error = "";
+        var digits = text.AsSpan(text is ['+' or '-', ..] ? 1 : 0);
+        var isNumber = !digits.IsEmpty && !digits.ContainsAnyExceptInRange('0', '9');
+        if (isNumber && long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number))
+            return number;
+        error = $"strconv.ParseInt: parsing {Quote(text)}: {(isNumber ? "value out of range" : "invalid syntax")}";
+        return null;
+    }
+
     private static bool IsPrintable(Rune rune)
     {
         if (rune.Value < 0x80)

@@ -45,7 +45,7 @@ public sealed record ImageIndex(string MediaType, IReadOnlyList<Descriptor> Mani
     /// <summary>The entry of a tag in the <c>index.json</c> of a layout: by its full name, else by its reference name; null for none.</summary>
     public Descriptor? FindTag(string tag) => Find(OciLayout.ImageNameAnnotation, tag) ?? Find(OciLayout.RefNameAnnotation, tag);
 
-    private Descriptor? Find(string annotation, string value) => Manifests.FirstOrDefault(manifest => manifest.Annotations.GetValueOrDefault(annotation, "") == value);
+    private Descriptor? Find(string annotation, string value) => Manifests.FirstOrDefault(manifest => manifest.Annotations.TryGetValue(annotation, out var there) && there == value);
 
     /// <summary>The document: indented as images have it, or compact.</summary>
     public byte[] ToJson(bool indented = true)

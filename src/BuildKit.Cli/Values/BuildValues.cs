@@ -1,4 +1,5 @@
 using BuildKit.CommandLine;
+using BuildKit.Oci;
 using BuildKit.Session.Auth;
 using BuildKit.Session.FileSync;
 using BuildKit.Session.Ssh;
@@ -79,7 +80,7 @@ internal static class BuildValues
             var fields = CsvRecord.ParsePairs(value);
             var host = fields.GetValueOrDefault("host", "");
             var (ca, certificate, key) = (fields.GetValueOrDefault("ca", ""), fields.GetValueOrDefault("cert", ""), fields.GetValueOrDefault("key", ""));
-            var isInsecure = GoBool.TryParse(fields.GetValueOrDefault("insecure", ""), out var parsed) && parsed;
+            var isInsecure = GoSyntax.ParseBool(fields.GetValueOrDefault("insecure", "")) == true;
             if (host.Length == 0)
                 throw new CommandException($"{Flag} requires host=<host>");
             if (ca.Length == 0 && !isInsecure && (certificate.Length == 0 || key.Length == 0))

@@ -1,5 +1,6 @@
 using BuildKit.Client;
 using BuildKit.CommandLine;
+using BuildKit.Oci;
 
 namespace BuildKit.Cli.Values;
 
@@ -44,7 +45,7 @@ internal static class CacheValue
     private static void AddGitHubEnvironment(Dictionary<string, string> attributes, Func<string, string?> variable)
     {
         if (!attributes.TryGetValue("version", out var version))
-            version = GoBool.TryParse(variable("ACTIONS_CACHE_SERVICE_V2") ?? "", out var isV2) && isV2 ? "2" : "";
+            version = GoSyntax.ParseBool(variable("ACTIONS_CACHE_SERVICE_V2") ?? "") == true ? "2" : "";
         if (version == "2" && !attributes.ContainsKey("url_v2") && variable("ACTIONS_RESULTS_URL") is { } results)
             attributes["url_v2"] = results;
         if (!attributes.ContainsKey("url") && (variable("ACTIONS_CACHE_URL") ?? variable("ACTIONS_RESULTS_URL")) is { } url)

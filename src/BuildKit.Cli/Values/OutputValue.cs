@@ -1,5 +1,6 @@
 using BuildKit.Client;
 using BuildKit.CommandLine;
+using BuildKit.Oci;
 using BuildKit.Session.FileSend;
 
 namespace BuildKit.Cli.Values;
@@ -27,7 +28,7 @@ internal static class OutputValue
     {
         attributes.TryGetValue("dest", out var destination);
         destination ??= "";
-        var isLayout = type is "oci" or "docker" && attributes.TryGetValue("tar", out var tar) && GoBool.TryParse(tar, out var isTar) && !isTar;
+        var isLayout = type is "oci" or "docker" && attributes.TryGetValue("tar", out var tar) && GoSyntax.ParseBool(tar) == false;
         if (type == "local" || isLayout)
         {
             if (destination.Length == 0)

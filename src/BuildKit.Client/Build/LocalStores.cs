@@ -102,7 +102,7 @@ internal sealed class LocalStores
                 throw new ClientException("local cache exporter requires dest");
             LinuxFile.MkdirAll(Path.GetFullPath(directory), 0x1ED);
             _stores[ContentStores.Local(directory)] = directory;
-            _cacheExports.Add((index, directory, cache.Attributes.GetValueOrDefault("tag", "") is { Length: > 0 } tag ? tag : Latest, cache));
+            _cacheExports.Add((index, directory, cache.Attributes.GetValueOrDefault("tag", Latest), cache));
         }
         else if (cache.Type == "registry" && cache.Attributes.GetValueOrDefault("ref", "").Length == 0)
         {
@@ -120,17 +120,13 @@ internal sealed class LocalStores
         if (directory.Length == 0)
             throw new ClientException("local cache importer requires src");
         var attributes = new Dictionary<string, string>(cache.Attributes, StringComparer.Ordinal);
-        if (attributes.GetValueOrDefault("digest", "").Length == 0)
+        if (cache.Attributes.GetValueOrDefault("digest", "").Length == 0)
         {
-            var tag = attributes.GetValueOrDefault("tag", "") is { Length: > 0 } given ? given : Latest;
+            var tag = cache.Attributes.GetValueOrDefault("tag", Latest);
             ImageIndex index;
             try
             {
-                if (!Directory.Exists(directory))
-                    throw new IOException($"could not lock {directory}/index.json.lock: open {directory}/index.json.lock: no such file or directory");
-                if (!File.Exists(Path.Combine(directory, "index.json")))
-                    throw new IOException($"open {directory}/index.json: no such file or directory");
-                index = await new OciLayout(directory).ReadIndexAsync(cancellationToken);
+                index = await ReadIndexAsync(directory, cancellationToken);
             }
             catch (Exception failure) when (failure is IOException or UnauthorizedAccessException or FormatException)
             {
@@ -143,5 +139,23 @@ internal sealed class LocalStores
         }
         _stores[ContentStores.Local(directory)] = directory;
         return cache with { Attributes = attributes };
+    }
+
+    /// <summary>Reads the index of a directory; what cannot be read is told in the reference's words.</summary>
+    private static async Task<ImageIndex> ReadIndexAsync(string directory, CancellationToken cancellationToken)
+    {
+        var path = $"{directory}/index.json";
+        if (!Directory.Exists(directory))
+            throw new IOException($"could not lock {path}.lock: open {path}.lock: no such file or directory");
+        if (!File.Exists(path))
+            throw new IOException($"could not read {path}: open {path}: no such file or directory");
+        try
+        {
+            return await new OciLayout(directory).ReadIndexAsync(cancellationToken);
+        }
+        catch (FormatException failure)
+        {
+            throw new FormatException($"could not unmarshal {path} ({GoSyntax.Quote(await File.ReadAllTextAsync(path, cancellationToken))}): {failure.Message}", failure);
+        }
     }
 }

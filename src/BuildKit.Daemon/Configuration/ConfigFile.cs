@@ -1,6 +1,7 @@
 using System.Globalization;
 using BuildKit.CommandLine;
 using BuildKit.Daemon.Configuration.Toml;
+using BuildKit.Oci;
 using BuildKit.Worker.Executor;
 
 namespace BuildKit.Daemon.Configuration;

@@ -1,5 +1,6 @@
 using System.Globalization;
 using BuildKit.CommandLine;
+using BuildKit.Oci;
 
 namespace BuildKit.Daemon.Configuration;
 
@@ -116,12 +117,12 @@ public static class DaemonFlags
             config.CdiSpecDirs = v;
             config.WithoutFeature.Add("--cdi-spec-dir");
         });
-        if (GoBool.TryParse(values.String("containerd-worker"), out var containerd) && containerd)
+        if (GoSyntax.ParseBool(values.String("containerd-worker")) == true)
             config.WithoutFeature.Add("--containerd-worker=true");
         foreach (var flag in All.Where(flag => flag.Name.StartsWith("profile-", StringComparison.Ordinal) && values.IsSet(flag.Name)))
             config.WithoutFeature.Add("--" + flag.Name);
         Text("oci-worker", v => worker.Enabled = v == "auto" ? null
-            : GoBool.TryParse(v, out var on) ? on : throw new ConfigException($"invalid value \"{v}\" for oci-worker: expected true, false or auto"));
+            : GoSyntax.ParseBool(v) ?? throw new ConfigException($"invalid value \"{v}\" for oci-worker: expected true, false or auto"));
         List("oci-worker-labels", v =>
         {
             foreach (var label in v)

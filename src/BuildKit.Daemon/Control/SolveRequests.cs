@@ -156,13 +156,10 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     }
 
     private static async Task<byte[]?> InlineAsync(
-        CacheExportTask export, BuildResult result, string key, IReadOnlyList<RemoteLayers> layers, CompressionOptions compression, IOperationContext context,
-        CancellationToken cancellationToken)
+        CacheExportTask export, BuildResult result, string key, RemoteLayers layers, CompressionOptions compression, IOperationContext context, CancellationToken cancellationToken)
     {
         var lazy = key.Length > 0 && result.Refs.TryGetValue(key, out var keyed) ? keyed : result.Ref;
-        return lazy is null || layers.Count == 0
-            ? null
-            : await export.CreateInlineAsync(await lazy.EvaluateAsync(cancellationToken), layers[0], compression, context, cancellationToken);
+        return lazy is null ? null : await CacheExportTask.CreateInlineAsync(await lazy.EvaluateAsync(cancellationToken), layers, compression, context, cancellationToken);
     }
 
     private static async Task<ExportSource> SourceAsync(BuildResult result, CancellationToken cancellationToken)

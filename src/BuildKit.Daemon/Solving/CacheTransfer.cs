@@ -70,8 +70,9 @@ public sealed class CacheExportTask(string type, ICacheExportBackend backend, Ca
             backend, mode, results, MakeLayersAsync, context, time, cancellationToken,
             mounts is null ? null : (progress, token) => used.CollectAsync(mounts, backend.Compression, progress.Log, token));
 
-    /// <summary>The records of one result whose image has these layers, made with this compression; null when none of them is of use.</summary>
-    public async Task<byte[]?> CreateInlineAsync(
+    /// <summary>The records of one result whose image has these layers; null when none of them is of use. The compression is the
+    /// image's: only records over its very layers are of use.</summary>
+    public static async Task<byte[]?> CreateInlineAsync(
         CachedResult result, RemoteLayers layers, CompressionOptions compression, IOperationContext context, CancellationToken cancellationToken)
     {
         var target = new CacheExportTarget();

@@ -2,6 +2,7 @@ using System.Text.RegularExpressions;
 using BuildKit.Dockerfile.Lint;
 using BuildKit.Dockerfile.Parsing;
 using BuildKit.Dockerfile.Text;
+using BuildKit.Oci;
 
 namespace BuildKit.Dockerfile.Instructions;
 
@@ -361,7 +362,14 @@ internal static class HealthChecks
         var text = flags.Get(name);
         if (text.Length == 0)
             return 0;
-        var duration = GoDuration.Parse(text);
-        return duration is 0 or >= Minimum ? duration : throw new DockerfileException($"Interval {GoQuote.Quote(name)} cannot be less than 1ms");
+        try
+        {
+            var duration = GoDuration.ParseNanoseconds(text);
+            return duration is 0 or >= Minimum ? duration : throw new DockerfileException($"Interval {GoQuote.Quote(name)} cannot be less than 1ms");
+        }
+        catch (FormatException e)
+        {
+            throw new DockerfileException(e.Message, e);
+        }
     }
 }

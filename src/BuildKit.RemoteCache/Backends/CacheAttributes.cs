@@ -1,9 +1,5 @@
-using System.Globalization;
-using BuildKit.CommandLine;
 using BuildKit.Oci;
-using BuildKit.RemoteCache.Transfer;
 using BuildKit.Solver;
-using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends;
 
@@ -24,35 +20,7 @@ public static class CacheAttributes
     {
         if (!attributes.TryGetValue(name, out var text))
             return fallback;
-        return GoSyntax.ParseBool(text) ?? throw new FormatException($"failed to parse {name}: {InvalidBool(text)}");
-    }
-
-    /// <summary>The compression of registry and local caches.</summary>
-    /// <exception cref="FormatException">One of the three attributes cannot be read.</exception>
-    public static CompressionOptions Compression(IReadOnlyDictionary<string, string> attributes)
-    {
-        var type = attributes.TryGetValue("compression", out var name)
-            ? name switch
-            {
-                "uncompressed" => CompressionType.Uncompressed,
-                "gzip" => CompressionType.Gzip,
-                "estargz" => CompressionType.EStargz,
-                "zstd" => CompressionType.Zstd,
-                _ => throw new FormatException($"unsupported compression type {name}"),
-            }
-            : CompressionType.Gzip;
-        var force = false;
-        if (attributes.TryGetValue("force-compression", out var forced))
-            force = forced.Length == 0 || (GoSyntax.ParseBool(forced) ?? throw new FormatException($"non-bool value {forced} specified for force-compression: {InvalidBool(forced)}"));
-        int? level = null;
-        if (attributes.TryGetValue("compression-level", out var number))
-        {
-            level = int.TryParse(number, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var parsed)
-                ? parsed
-                : throw new FormatException(
-                    $"non-integer value {number} specified for compression-level: strconv.ParseInt: parsing {GoSyntax.Quote(number)}: invalid syntax");
-        }
-        return new CompressionOptions(type, level, force);
+        return GoSyntax.ParseBool(text) ?? throw new FormatException($"failed to parse {name}: {GoSyntax.BoolError(text)}");
     }
 
     /// <summary>How long an import may stay silent before the build goes on without it: <c>timeout</c>, a Go duration; what
@@ -71,16 +39,19 @@ public static class CacheAttributes
     public static string Required(IReadOnlyDictionary<string, string> attributes, string name, string error) =>
         attributes.TryGetValue(name, out var value) && value.Length > 0 ? value : throw new FormatException(error);
 
-    /// <summary>How long a store may be silent before a connection counts as broken; one minute when it is not given.</summary>
-    /// <exception cref="FormatException">It is no duration above zero.</exception>
-    public static TimeSpan Timeout(IReadOnlyDictionary<string, string> attributes, string type)
+    /// <summary>How long is waited for a store: <c>timeout</c>; null when it is not given.</summary>
+    /// <exception cref="FormatException">It is no duration.</exception>
+    public static TimeSpan? Timeout(IReadOnlyDictionary<string, string> attributes, string type)
     {
         if (!attributes.TryGetValue("timeout", out var text))
-            return TransferPolicy.Default.Silence;
-        if (!GoDuration.TryParse(text, out var timeout))
-            throw new FormatException($"failed to parse timeout for {type} cache: time: invalid duration {GoSyntax.Quote(text)}");
-        return timeout > TimeSpan.Zero ? timeout : throw new FormatException($"failed to parse timeout for {type} cache: {text} is not above zero");
+            return null;
+        try
+        {
+            return GoDuration.Parse(text);
+        }
+        catch (FormatException e)
+        {
+            throw new FormatException($"failed to parse timeout for {type} cache: {e.Message}", e);
+        }
     }
-
-    private static string InvalidBool(string text) => $"strconv.ParseBool: parsing {GoSyntax.Quote(text)}: invalid syntax";
 }

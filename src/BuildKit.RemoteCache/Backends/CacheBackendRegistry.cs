@@ -1,3 +1,4 @@
+using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.AzureBlob;
 using BuildKit.RemoteCache.Backends.GitHubActions;
 using BuildKit.RemoteCache.Backends.Inline;
@@ -48,35 +49,29 @@ public sealed class CacheBackendRegistry
 
     /// <summary>Makes an export; its configuration is checked here, before anything is built.</summary>
     /// <exception cref="RemoteCacheException">The type is unknown, or the configuration is wrong.</exception>
-    public async Task<ICacheExportBackend> ResolveExporterAsync(
-        string type, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
-    {
-        if (!_exports.TryGetValue(type, out var factory))
-            throw new RemoteCacheException($"unknown cache exporter: {BuildKit.Oci.GoSyntax.Quote(type)}");
-        try
-        {
-            return await factory(attributes, context, cancellationToken).ConfigureAwait(false);
-        }
-        catch (Exception e) when (!cancellationToken.IsCancellationRequested)
-        {
-            throw new RemoteCacheException($"failed to configure {type} cache exporter: {e.Message}", e);
-        }
-    }
+    public Task<ICacheExportBackend> ResolveExporterAsync(
+        string type, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken) =>
+        _exports.TryGetValue(type, out var factory)
+            ? ConfigureAsync($"{type} cache exporter", () => factory(attributes, context, cancellationToken), cancellationToken)
+            : throw new RemoteCacheException($"unknown cache exporter: {GoSyntax.Quote(type)}");
 
     /// <summary>Makes an import. Errors go to the import's vertex and never fail a build.</summary>
     /// <exception cref="RemoteCacheException">The type is unknown, or the configuration is wrong.</exception>
-    public async Task<ICacheImportBackend> ResolveImporterAsync(
-        string type, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
+    public Task<ICacheImportBackend> ResolveImporterAsync(
+        string type, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken) =>
+        _imports.TryGetValue(type, out var factory)
+            ? ConfigureAsync($"{type} cache importer", () => factory(attributes, context, cancellationToken), cancellationToken)
+            : throw new RemoteCacheException($"unknown cache importer: {type}");
+
+    private static async Task<T> ConfigureAsync<T>(string what, Func<Task<T>> make, CancellationToken cancellationToken)
     {
-        if (!_imports.TryGetValue(type, out var factory))
-            throw new RemoteCacheException($"unknown cache importer: {type}");
         try
         {
-            return await factory(attributes, context, cancellationToken).ConfigureAwait(false);
+            return await make().ConfigureAwait(false);
         }
         catch (Exception e) when (!cancellationToken.IsCancellationRequested)
         {
-            throw new RemoteCacheException($"failed to configure {type} cache importer: {e.Message}", e);
+            throw new RemoteCacheException($"failed to configure {what}: {e.Message}", e);
         }
     }
 }

@@ -29,7 +29,7 @@ public sealed record CacheLocation(string Type, IReadOnlyDictionary<string, stri
         : throw new FormatException("a local cache needs src=DIRECTORY");
 
     /// <summary>The tag of a local cache.</summary>
-    internal string Tag => Attributes.GetValueOrDefault("tag") is { Length: > 0 } tag ? tag : "latest";
+    internal string Tag => Attributes.GetValueOrDefault("tag") ?? "latest";
 }
 
 /// <summary>What can be done with caches without a daemon: the same backends, with directories used directly.</summary>

@@ -1,4 +1,3 @@
-using System.Globalization;
 using System.Text;
 using BuildKit.Oci;
 
@@ -11,25 +10,10 @@ internal static class ExporterAttributes
 
     /// <summary>A truth value; the empty text is an error.</summary>
     public static bool Bool(string key, string value) =>
-        GoSyntax.ParseBool(value) ?? throw new FormatException($"non-bool value specified for {key}: {BoolError(value)}");
+        GoSyntax.ParseBool(value) ?? throw new FormatException($"non-bool value specified for {key}: {GoSyntax.BoolError(value)}");
 
     /// <summary>A truth value; the empty text is true.</summary>
     public static bool BoolOrEmpty(string key, string value) => value.Length == 0 || Bool(key, value);
-
-    /// <summary>What the reference says of a text that is no truth value.</summary>
-    public static string BoolError(string value) => $"strconv.ParseBool: parsing {GoSyntax.Quote(value)}: invalid syntax";
-
-    /// <summary>A decimal number of 64 bits; null with the reference's error text when it is none.</summary>
-    public static long? Integer(string value, out string error)
-    {
-        error = "";
-        if (long.TryParse(value, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var number))
-            return number;
-        var digits = value.Length > 0 && value[0] is '+' or '-' ? value[1..] : value;
-        var isNumber = digits.Length > 0 && digits.All(char.IsAsciiDigit);
-        error = $"strconv.ParseInt: parsing {GoSyntax.Quote(value)}: {(isNumber ? "value out of range" : "invalid syntax")}";
-        return null;
-    }
 
     /// <summary>Value of <c>source-date-epoch</c>; null for the empty text.</summary>
     public static Rfc3339Time? Epoch(string value) => ParseEpoch("source-date-epoch", value);
@@ -55,7 +39,7 @@ internal static class ExporterAttributes
         if (value.Length == 0)
             return null;
         // The reference says it twice.
-        return Integer(value, out var error) is { } seconds
+        return GoSyntax.ParseInt(value, out var error) is { } seconds
             ? Rfc3339Time.FromUnixSeconds(seconds)
             : throw new FormatException($"invalid {key}: {error}: {error}");
     }

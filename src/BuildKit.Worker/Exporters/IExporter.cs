@@ -43,10 +43,10 @@ public sealed record ExportRequest
     public required IClientSessions Sessions { get; init; }
 
     /// <summary>
-    /// Cache records to put into the image config of a result, given the result's key ("" for the single one), the
-    /// layers of the image being written and the compression they were made with; null when the build exports no inline cache.
+    /// Cache records to put into the image config of a result, given the result's key ("" for the single one), the layers
+    /// of the image being written and their compression; null when the build exports no inline cache.
     /// </summary>
-    public Func<string, IReadOnlyList<RemoteLayers>, CompressionOptions, CancellationToken, Task<byte[]?>>? InlineCache { get; init; }
+    public Func<string, RemoteLayers, CompressionOptions, CancellationToken, Task<byte[]?>>? InlineCache { get; init; }
 }
 
 /// <summary>A result as exporters see it: one ref, or several by platform id.</summary>

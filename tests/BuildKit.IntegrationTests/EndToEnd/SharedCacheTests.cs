@@ -46,7 +46,7 @@ public sealed class SharedCacheTests(ObjectStoreFixture fixture) : IClassFixture
         Assert.Single((await Second.BuildAsync(old, "--import-cache", import)).Succeeded().Trace.Executed);
     }
 
-    [EndToEndTheory]
+    [ObjectStoreTheory]
     [InlineData("merge=maybe", "failed to parse merge: strconv.ParseBool: parsing \"maybe\": invalid syntax")]
     [InlineData("keep-duration=72h", "keep-duration and keep-bytes need merge=true: without it every export replaces the cache")]
     [InlineData("merge=true,keep-duration=soon", "failed to parse keep-duration: \"soon\" is no duration above zero, for example 72h")]

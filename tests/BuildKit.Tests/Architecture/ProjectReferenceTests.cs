@@ -1,5 +1,6 @@
 using System.Text.RegularExpressions;
 using System.Xml.Linq;
+using BuildKit.Tests.Support;
 
 namespace BuildKit.Tests.Architecture;
 
@@ -11,9 +12,7 @@ public sealed partial class ProjectReferenceTests
 
     public static TheoryData<string> Projects => [.. Names];
 
-    private static IEnumerable<string> Names => Directory.GetFiles(Path.Combine(Repository, "src"), "*.csproj", SearchOption.AllDirectories).Select(static path => ShortName(path)).Order(StringComparer.Ordinal);
-
-    private static string Repository { get; } = Find();
+    private static IEnumerable<string> Names => Directory.GetFiles(Path.Combine(Golden.Repository, "src"), "*.csproj", SearchOption.AllDirectories).Select(static path => ShortName(path)).Order(StringComparer.Ordinal);
 
     [Theory]
     [MemberData(nameof(Projects))]
@@ -21,7 +20,7 @@ public sealed partial class ProjectReferenceTests
     {
         var allowed = Allowed();
         Assert.True(allowed.TryGetValue(project, out var uses), $"docs/architecture.md has no row for src/BuildKit.{project}");
-        var references = XDocument.Load(Path.Combine(Repository, "src", "BuildKit." + project, $"BuildKit.{project}.csproj"))
+        var references = XDocument.Load(Path.Combine(Golden.Repository, "src", "BuildKit." + project, $"BuildKit.{project}.csproj"))
             .Descendants("ProjectReference").Select(static reference => ShortName(reference.Attribute("Include")!.Value));
         Assert.Empty(references.Except(uses, StringComparer.Ordinal));
     }
@@ -43,7 +42,7 @@ public sealed partial class ProjectReferenceTests
     private static OrderedRows Allowed()
     {
         var rows = new OrderedRows();
-        foreach (var line in File.ReadLines(Path.Combine(Repository, "docs", "architecture.md")))
+        foreach (var line in File.ReadLines(Path.Combine(Golden.Repository, "docs", "architecture.md")))
         {
             if (Row.Match(line) is not { Success: true } row)
                 continue;
@@ -65,14 +64,6 @@ public sealed partial class ProjectReferenceTests
     private static string[] Listed(string cell) => cell.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
 
     private static string ShortName(string path) => Path.GetFileNameWithoutExtension(path.Replace('\\', '/'))["BuildKit.".Length..];
-
-    private static string Find()
-    {
-        for (var folder = new DirectoryInfo(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-            if (File.Exists(Path.Combine(folder.FullName, "BuildKit.slnx")))
-                return folder.FullName;
-        throw new DirectoryNotFoundException($"no folder above {AppContext.BaseDirectory} holds BuildKit.slnx");
-    }
 
     private sealed class OrderedRows : System.Collections.ObjectModel.KeyedCollection<string, KeyValuePair<string, string[]>>
     {

@@ -42,16 +42,45 @@ public sealed class ValueTests
     public void Secrets_that_cannot_be_are_refused(string text, string error) =>
         Assert.Equal(error, Assert.Throws<CommandException>(() => SecretValue.Parse(text)).Message);
 
-    [Fact]
-    public void A_cache_without_a_type_is_a_registry_reference()
+    private const string LegacyExport = "--export-cache <ref> is deprecated. Please use --export-cache type=registry,ref=<ref>,<opt>=<optval>[,<opt>=<optval>] instead";
+    private const string LegacyImport = "--import-cache <ref> is deprecated. Please use --import-cache type=registry,ref=<ref>,<opt>=<optval>[,<opt>=<optval>] instead.";
+
+    [Theory]
+    [InlineData("dest=x", "registry mode=min ref=dest=x", "registry ref=dest=x", true)]
+    [InlineData("docker.io/a/b:c", "registry mode=min ref=docker.io/a/b:c", "registry ref=docker.io/a/b:c", true)]
+    [InlineData("", "registry mode=min ref=", "registry ref=", true)]
+    [InlineData("TYPE=local,dest=x", "registry mode=min ref=TYPE=local,dest=x", "registry ref=TYPE=local,dest=x", true)]
+    [InlineData("type=registry,ref=a", "registry mode=min ref=a", "registry ref=a", false)]
+    [InlineData("ref=a,type=registry", "registry mode=min ref=a", "registry ref=a", false)]
+    [InlineData("type=registry,ref=a,mode=max", "registry mode=max ref=a", "registry mode=max ref=a", false)]
+    [InlineData("type=registry,REF=a,Mode=MAX", "registry mode=MAX ref=a", "registry mode=MAX ref=a", false)]
+    [InlineData("type=registry,mode=,ref=a", "registry mode= ref=a", "registry mode= ref=a", false)]
+    [InlineData("type=a,type=b,x=1,x=2", "b mode=min x=2", "b x=2", false)]
+    [InlineData("type=local,dest=a=b", "local dest=a=b mode=min", "local dest=a=b", false)]
+    [InlineData("type=local,\"dest=a,b\"", "local dest=a,b mode=min", "local dest=a,b", false)]
+    [InlineData("type=local, dest=a", "local  dest=a mode=min", "local  dest=a", false)]
+    public void A_cache_is_a_type_with_attributes_or_a_reference(string text, string export, string import, bool isDeprecated)
     {
         var warnings = new List<string>();
-        var cache = CacheValue.ParseExport("dest=x", static _ => null, warnings.Add);
-        Assert.Equal("registry", cache.Type);
-        Assert.Equal("dest=x", cache.Attributes["ref"]);
-        Assert.Equal("min", cache.Attributes["mode"]);
-        Assert.Single(warnings);
+        Assert.Equal(export, Shown(CacheValue.ParseExport(text, static _ => null, warnings.Add)));
+        Assert.Equal(import, Shown(CacheValue.ParseImport(text, static _ => null, warnings.Add)));
+        Assert.Equal(isDeprecated ? [LegacyExport, LegacyImport] : [], warnings);
     }
+
+    [Theory]
+    [InlineData("type=", "--$ requires type=<type>")]
+    [InlineData("type=a,type=", "--$ requires type=<type>")]
+    [InlineData("xtype=a", "--$ requires type=<type>")]
+    [InlineData("type=registry,ref", "invalid value ref")]
+    [InlineData("type=registry,", "invalid value ")]
+    [InlineData("type=local,\"dest=a", "parse error on line 1, column 13: extraneous or missing \" in quoted-field")]
+    public void A_cache_that_cannot_be_read_is_refused(string text, string error)
+    {
+        Assert.Equal(error.Replace("$", "export-cache", StringComparison.Ordinal), Assert.ThrowsAny<Exception>(() => CacheValue.ParseExport(text, static _ => null, static _ => { })).Message);
+        Assert.Equal(error.Replace("$", "import-cache", StringComparison.Ordinal), Assert.ThrowsAny<Exception>(() => CacheValue.ParseImport(text, static _ => null, static _ => { })).Message);
+    }
+
+    private static string Shown(CacheRequest cache) => string.Join(' ', cache.Attributes.Select(a => $"{a.Key}={a.Value}").Order(StringComparer.Ordinal).Prepend(cache.Type));
 
     [Theory]
     [InlineData("", "CACHE=http://c/,TOKEN=t", "url=http://c/ token=t")]

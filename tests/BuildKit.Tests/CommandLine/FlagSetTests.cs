@@ -122,27 +122,6 @@ public sealed class FlagSetTests
         Assert.Equal(message, Assert.Throws<UsageException>(() => Set.Parse(arguments)).Message);
 
     [Theory]
-    [InlineData("300ms", 300)]
-    [InlineData("-1.5h", -5_400_000)]
-    [InlineData("0", 0)]
-    [InlineData("1m1s1ms", 61_001)]
-    [InlineData("1000us", 1)]
-    [InlineData(".5s", 500)]
-    public void A_duration_reads(string text, double milliseconds) => Assert.Equal(TimeSpan.FromMilliseconds(milliseconds), GoDuration.Parse(text));
-
-    [Theory]
-    [InlineData("")]
-    [InlineData("-")]
-    [InlineData("s")]
-    [InlineData("1")]
-    [InlineData("1d")]
-    [InlineData(".s")]
-    [InlineData("1.2.3s")]
-    [InlineData("1 s")]
-    public void A_duration_is_refused(string text) =>
-        Assert.Equal($"time: invalid duration \"{text}\"", Assert.Throws<FormatException>(() => GoDuration.Parse(text)).Message);
-
-    [Theory]
     [InlineData("0", 0)]
     [InlineData("010", 8)]
     [InlineData("0o17", 15)]

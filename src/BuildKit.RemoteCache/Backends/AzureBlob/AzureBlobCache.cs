@@ -24,8 +24,9 @@ internal static class AzureBlobCache
     public static async Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
+        var options = Configured(() => StoreExportOptions.Read(attributes));
         var (config, client) = await ConnectAsync(attributes, context, cancellationToken).ConfigureAwait(false);
-        return new Export(config, client, context.Time);
+        return new Export(config, options, client, context.Time);
     }
 
     public static async Task<ICacheImportBackend> CreateImportAsync(
@@ -58,9 +59,8 @@ internal static class AzureBlobCache
     /// <param name="first">What was read already; null reads it.</param>
     private static Task ReplaceAsync(
         AzureBlobClient client, string key, string name, Func<MarshalledCache?, Task<MarshalledCache?>> change, TimeProvider time, CancellationToken cancellationToken, StoredConfig? first = null) =>
-        ConditionalMerge.RunAsync(
-            name,
-            async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
+        AnnotatedCache.ReplaceAsync(
+            name, change,
             async () =>
             {
                 var read = first;
@@ -70,22 +70,12 @@ internal static class AzureBlobCache
             (bytes, version) => client.TryReplaceAsync(key, bytes, version, cancellationToken), time, cancellationToken);
 
     private static async Task<StoredConfig?> ReadStoredAsync(AzureBlobClient client, string key, CancellationToken cancellationToken) =>
-        await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false) is { } found
-            ? new StoredConfig(AnnotatedCache.Read(found.Bytes, NoBlobs.Instance), found.Bytes, found.ETag)
-            : null;
+        AnnotatedCache.Stored(await client.ReadTaggedAsync(key, cancellationToken).ConfigureAwait(false));
 
     private static async Task<(AzureBlobConfig Config, AzureBlobClient Client)> ConnectAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
-        AzureBlobConfig config;
-        try
-        {
-            config = AzureBlobConfig.Read(attributes, context.Environment);
-        }
-        catch (FormatException e)
-        {
-            throw new RemoteCacheException($"failed to create azblob config: {e.Message}", e);
-        }
+        var config = Configured(() => AzureBlobConfig.Read(attributes, context.Environment));
         try
         {
             var protocol = new AzureBlobProtocol(IdentityOf(config, context.Time), context.Time);
@@ -97,6 +87,18 @@ internal static class AzureBlobCache
         catch (Exception e) when (e is not OperationCanceledException)
         {
             throw new RemoteCacheException($"failed to create container client: {e.Message}", e);
+        }
+    }
+
+    private static T Configured<T>(Func<T> read)
+    {
+        try
+        {
+            return read();
+        }
+        catch (FormatException e)
+        {
+            throw new RemoteCacheException($"failed to create azblob config: {e.Message}", e);
         }
     }
 
@@ -125,16 +127,16 @@ internal static class AzureBlobCache
         ExcludeBrokerCredential = true,
     });
 
-    private sealed class Export(AzureBlobConfig config, AzureBlobClient client, TimeProvider time) : ICacheExportBackend
+    private sealed class Export(AzureBlobConfig config, StoreExportOptions options, AzureBlobClient client, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting cache to Azure Blob Storage";
 
-        public CompressionOptions Compression => config.Compression;
+        public CompressionOptions Compression => options.Compression;
 
         public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
         {
             List<(string Name, StoredConfig? First, RecentBlobs Recent)> merges = [];
-            foreach (var name in config.Merge is null ? [] : config.Names)
+            foreach (var name in options.Merge is null ? [] : config.Names)
             {
                 var recent = new RecentBlobs(cache, (blob, token) => WriteBlobAsync(blob, progress, isNamed: false, token));
                 await RemoteCacheException.WrapAsync($"error reading manifest {name}", async () =>
@@ -144,25 +146,29 @@ internal static class AzureBlobCache
                     merges.Add((name, first, recent));
                 }).ConfigureAwait(false);
             }
-            var options = new ParallelOptions { MaxDegreeOfParallelism = UploadsAtOnce, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, (blob, token) =>
-                WriteBlobAsync(blob, progress, merges.TrueForAll(merge => merge.Recent.IsNamed(blob.Descriptor.Digest)), token)).ConfigureAwait(false);
-            var json = AnnotatedCache.Annotate(cache).ToJson();
-            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
+            return await AnnotatedCache.WriteAsync(
+                cache, progress, UploadsAtOnce,
+                (blob, token) => WriteBlobAsync(blob, progress, merges.TrueForAll(merge => merge.Recent.IsNamed(blob.Descriptor.Digest)), token),
+                json => WriteConfigAsync(cache, json, merges, cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+
+        private async Task WriteConfigAsync(
+            MarshalledCache cache, byte[] json, IReadOnlyList<(string Name, StoredConfig? First, RecentBlobs Recent)> merges, CancellationToken cancellationToken)
+        {
+            if (options.Merge is not { } merge)
             {
-                foreach (var name in config.Merge is null ? config.Names : [])
+                foreach (var name in config.Names)
                     await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => client.ReplaceAsync(config.ManifestKey(name), json, cancellationToken)).ConfigureAwait(false);
-                foreach (var (name, first, recent) in merges)
+                return;
+            }
+            foreach (var (name, first, recent) in merges)
+            {
+                await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => ReplaceAsync(client, config.ManifestKey(name), name, async there =>
                 {
-                    await RemoteCacheException.WrapAsync($"error writing manifest {name}", () => ReplaceAsync(client, config.ManifestKey(name), name, async there =>
-                    {
-                        await recent.ReplacingAsync(there, cancellationToken).ConfigureAwait(false);
-                        return await CacheMerge.JoinAsync(cache, there is null ? [] : [there], config.Merge!, time.GetUtcNow(), cancellationToken).ConfigureAwait(false);
-                    }, time, cancellationToken, first)).ConfigureAwait(false);
-                }
-                return true;
-            }).ConfigureAwait(false);
-            return new Dictionary<string, string>(StringComparer.Ordinal);
+                    await recent.ReplacingAsync(there, cancellationToken).ConfigureAwait(false);
+                    return await CacheMerge.JoinAsync(cache, there is null ? [] : [there], merge, time.GetUtcNow(), cancellationToken).ConfigureAwait(false);
+                }, time, cancellationToken, first)).ConfigureAwait(false);
+            }
         }
 
         /// <summary>Sends a layer. One that is there and that nothing names is made young before it is relied on: see <see cref="RecentBlobs"/>.</summary>

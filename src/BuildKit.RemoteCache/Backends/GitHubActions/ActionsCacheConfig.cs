@@ -1,9 +1,6 @@
-using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using BuildKit.Oci;
-using BuildKit.RemoteCache.Merging;
-using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.GitHubActions;
 
@@ -27,19 +24,15 @@ internal sealed record ActionsCacheConfig
     /// <summary>Whether the second version of the service is spoken.</summary>
     public bool IsVersion2 { get; init; }
 
-    /// <summary>How long a request may be put off by a busy service.</summary>
-    public TimeSpan Timeout { get; init; } = TimeSpan.FromMinutes(10);
+    /// <summary>How long a request may be put off by a busy service: below zero not at all; a given zero is five minutes, as in
+    /// the original.</summary>
+    public required TimeSpan Timeout { get; init; }
 
     /// <summary>Repository whose caches are listed instead of asking for each layer; empty for none.</summary>
     public string Repository { get; init; } = "";
 
     /// <summary>Token for that list.</summary>
     public string GitHubToken { get; init; } = "";
-
-    public CompressionOptions Compression { get; init; } = CompressionOptions.Default;
-
-    /// <summary>How an export joins what is there; null when it replaces it.</summary>
-    public MergeOptions? Merge { get; init; }
 
     /// <summary>Beginning of the keys of blobs.</summary>
     public const string BlobPrefix = "buildkit-blob-" + FormatVersion + "-";
@@ -73,11 +66,9 @@ internal sealed record ActionsCacheConfig
             Scope = attributes.GetValueOrDefault("scope") ?? "buildkit",
             Url = url.TrimEnd('/') + "/",
             IsVersion2 = version > 1,
-            Timeout = attributes.ContainsKey("timeout") ? CacheAttributes.Timeout(attributes, "github actions") : TimeSpan.FromMinutes(10),
+            Timeout = CacheAttributes.Timeout(attributes, "github actions") is not { } timeout ? TimeSpan.FromMinutes(10) : timeout == TimeSpan.Zero ? TimeSpan.FromMinutes(5) : timeout,
             Repository = attributes.GetValueOrDefault("repository") ?? "",
             GitHubToken = attributes.GetValueOrDefault("ghtoken") ?? "",
-            Compression = CacheAttributes.Compression(attributes),
-            Merge = MergeOptions.Read(attributes),
             Token = ActionsToken.Parse(token, now),
         };
     }
@@ -86,9 +77,6 @@ internal sealed record ActionsCacheConfig
     {
         if (!attributes.TryGetValue("version", out var text))
             return 0;
-        if (long.TryParse(text, NumberStyles.AllowLeadingSign, CultureInfo.InvariantCulture, out var version))
-            return version;
-        throw new FormatException(
-            $"failed to parse api version {GoSyntax.Quote(text)}, expected positive integer: strconv.ParseInt: parsing {GoSyntax.Quote(text)}: invalid syntax");
+        return GoSyntax.ParseInt(text, out var error) ?? throw new FormatException($"failed to parse api version {GoSyntax.Quote(text)}, expected positive integer: {error}");
     }
 }

@@ -30,7 +30,7 @@ internal sealed class GitHubActionsCache
         var list = config.Repository.Length > 0 && config.GitHubToken.Length > 0
             ? new RepositoryCaches(RepositoryCaches.Connect(context.Http, PolicyOf(config, context), config, context.Time), _listLimit, config)
             : null;
-        return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), list, context));
+        return Task.FromResult<ICacheExportBackend>(new Export(config, StoreExportOptions.Read(attributes), Connect(config, context), list, context));
     }
 
     public Task<ICacheImportBackend> CreateImportAsync(
@@ -51,43 +51,47 @@ internal sealed class GitHubActionsCache
             : new ActionsServiceV1(new ActionsApi(calls, Connection(new ActionsArchiveProtocol()), "Range", _limit, config.Timeout), config.Url);
     }
 
-    private static TransferPolicy PolicyOf(ActionsCacheConfig config, CacheBackendContext context) =>
-        TransferPolicy.Default.StartingAt(context.FirstRetry) with { Silence = config.Timeout < TransferPolicy.Default.Silence ? config.Timeout : TransferPolicy.Default.Silence };
+    private static TransferPolicy PolicyOf(ActionsCacheConfig config, CacheBackendContext context)
+    {
+        var policy = TransferPolicy.Default.StartingAt(context.FirstRetry);
+        return config.Timeout > TimeSpan.Zero && config.Timeout < policy.Silence ? policy with { Silence = config.Timeout } : policy;
+    }
 
-    private sealed class Export(ActionsCacheConfig config, IActionsService service, RepositoryCaches? list, CacheBackendContext context) : ICacheExportBackend
+    private sealed class Export(
+        ActionsCacheConfig config, StoreExportOptions options, IActionsService service, RepositoryCaches? list, CacheBackendContext context) : ICacheExportBackend
     {
         public string VertexName => "exporting to GitHub Actions Cache";
 
-        public CompressionOptions Compression => config.Compression;
+        public CompressionOptions Compression => options.Compression;
 
         public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
         {
-            var blobs = AnnotatedCache.Blobs(cache);
-            var known = blobs.Count == 0 ? null : await ListAsync(progress, cancellationToken).ConfigureAwait(false);
-            var options = new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(blobs, options, async (blob, token) =>
-            {
-                var key = ActionsCacheConfig.BlobKey(blob.Descriptor.Digest);
-                if (known?.Contains(key) ?? await service.FindAsync(key, token).ConfigureAwait(false) is not null)
-                    return;
-                await progress.RunAsync($"writing layer {blob.Descriptor.Digest}", blob.Descriptor.Size,
-                    sent => RemoteCacheException.WrapAsync("error writing layer blob", () => WriteAsync(key, blob, sent, token))).ConfigureAwait(false);
-            }).ConfigureAwait(false);
-            var json = AnnotatedCache.Annotate(cache).ToJson();
-            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
-            {
-                var (index, key) = (new ActionsIndex(service, context.Time), config.IndexKey(config.Token.WriteScope));
-                if (config.Merge is not { } merge)
+            var known = cache.Layers.Any() ? await ListAsync(progress, cancellationToken).ConfigureAwait(false) : null;
+            return await AnnotatedCache.WriteAsync(
+                cache, progress, LayersAtOnce,
+                async (blob, token) =>
                 {
-                    await index.SaveAsync(key, json, cancellationToken).ConfigureAwait(false);
-                    return true;
-                }
-                using var turn = await context.Turns.EnterAsync($"{config.Url} {key}", cancellationToken).ConfigureAwait(false);
-                await index.JoinAsync(key, async versions => AnnotatedCache.Annotate(await CacheMerge.JoinAsync(
-                    cache, versions.Select(version => AnnotatedCache.Read(version, NoBlobs.Instance)), merge, context.Time.GetUtcNow(), cancellationToken).ConfigureAwait(false)).ToJson(), cancellationToken).ConfigureAwait(false);
-                return true;
-            }).ConfigureAwait(false);
-            return new Dictionary<string, string>(StringComparer.Ordinal);
+                    var key = ActionsCacheConfig.BlobKey(blob.Descriptor.Digest);
+                    if (known?.Contains(key) ?? await service.FindAsync(key, token).ConfigureAwait(false) is not null)
+                        return;
+                    await progress.RunAsync($"writing layer {blob.Descriptor.Digest}", blob.Descriptor.Size,
+                        sent => RemoteCacheException.WrapAsync("error writing layer blob", () => WriteAsync(key, blob, sent, token))).ConfigureAwait(false);
+                },
+                json => WriteIndexAsync(cache, json, cancellationToken),
+                cancellationToken).ConfigureAwait(false);
+        }
+
+        private async Task WriteIndexAsync(MarshalledCache cache, byte[] json, CancellationToken cancellationToken)
+        {
+            var (index, key) = (new ActionsIndex(service, context.Time), config.IndexKey(config.Token.WriteScope));
+            if (options.Merge is not { } merge)
+            {
+                await index.SaveAsync(key, json, cancellationToken).ConfigureAwait(false);
+                return;
+            }
+            using var turn = await context.Turns.EnterAsync($"{config.Url} {key}", cancellationToken).ConfigureAwait(false);
+            await index.JoinAsync(key, async versions => AnnotatedCache.Annotate(await CacheMerge.JoinAsync(
+                cache, versions.Select(version => AnnotatedCache.Read(version, NoBlobs.Instance)), merge, context.Time.GetUtcNow(), cancellationToken).ConfigureAwait(false)).ToJson(), cancellationToken).ConfigureAwait(false);
         }
 
         private async Task WriteAsync(string key, LayerBlob blob, IProgress<long> sent, CancellationToken cancellationToken)
@@ -139,6 +143,7 @@ internal sealed class GitHubActionsCache
     private sealed class Import(ActionsCacheConfig config, IActionsService service, ActionsRateLimit limit) : ICacheImportBackend, IBlobProvider
     {
         private readonly ConcurrentDictionary<Digest, Task<ActionsEntry?>> _entries = new();
+        private readonly ConcurrentBag<CacheMountLayer> _mounts = [];
         private volatile TransferException? _givenUp;
 
         public bool IsSessionBound => false;
@@ -146,6 +151,8 @@ internal sealed class GitHubActionsCache
         public bool IsBusy => limit.IsWaiting;
 
         public string ImageRef => "";
+
+        public IReadOnlyList<CacheMountLayer> Mounts => CacheMerge.Newest([.. _mounts]);
 
         public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
         {
@@ -207,7 +214,10 @@ internal sealed class GitHubActionsCache
             if (await service.FindAsync(key, cancellationToken).ConfigureAwait(false) is not { } entry)
                 return null;
             var document = CacheConfig.Parse(await service.ReadAsync(entry, cancellationToken).ConfigureAwait(false));
-            return CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            var graph = CacheParser.Parse(document, AnnotatedCache.BlobsOf(document, this));
+            foreach (var mount in CacheMountLayer.In(document, this))
+                _mounts.Add(mount);
+            return graph;
         }
     }
 

@@ -2,6 +2,7 @@ using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends.Manifests;
 using BuildKit.Session.Content;
 using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.Local;
 
@@ -9,29 +10,34 @@ namespace BuildKit.RemoteCache.Backends.Local;
 /// (spec 04 §8.3). The client writes the directory's index after the build.</summary>
 internal static class LocalCache
 {
-    public static Task<ICacheExportBackend> CreateExportAsync(
+    public static async Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
+        // In the order in which the original complains.
         var directory = CacheAttributes.Required(attributes, "dest", "local cache exporter requires dest");
-        return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
-            "exporting cache to client directory", attributes, context,
-            async token => new Target(await context.OpenClientStore(ContentStores.Local(directory), token).ConfigureAwait(false)
-                ?? throw new RemoteCacheException("local cache exporter requires session"))));
+        var compression = CompressionAttributes.Read(attributes);
+        var form = ManifestForm.Read(attributes);
+        var target = new Target(await OpenAsync(directory, context, cancellationToken).ConfigureAwait(false));
+        return new ManifestCacheExport("exporting cache to client directory", compression, form, context, target);
     }
 
     public static async Task<ICacheImportBackend> CreateImportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
+        var text = CacheAttributes.Required(attributes, "digest", "local cache importer requires explicit digest");
         var directory = CacheAttributes.Required(attributes, "src", "local cache importer requires src");
-        var digest = Digest.Parse(CacheAttributes.Required(attributes, "digest", "local cache importer requires explicit digest"));
-        var store = await context.OpenClientStore(ContentStores.Local(directory), cancellationToken).ConfigureAwait(false)
-            ?? throw new RemoteCacheException("local cache importer requires session");
+        var digest = Digest.Parse(text);
+        var store = await OpenAsync(directory, context, cancellationToken).ConfigureAwait(false);
         var size = await store.GetSizeAsync(digest, cancellationToken).ConfigureAwait(false)
             ?? throw new RemoteCacheException($"NotFound: rpc error: code = NotFound desc = content {digest}: not found");
         var root = new Descriptor("", digest, size);
         return new ManifestCacheImport(
             _ => Task.FromResult(root), new ClientBlobs(store), isSessionBound: true, imageRef: "", new Dictionary<string, string>(StringComparer.Ordinal));
     }
+
+    private static async Task<IClientContentStore> OpenAsync(string directory, CacheBackendContext context, CancellationToken cancellationToken) =>
+        await context.OpenClientStore(ContentStores.Local(directory), cancellationToken).ConfigureAwait(false)
+        ?? throw new RemoteCacheException("local cache exporter/importer requires session");
 
     private sealed class Target(IClientContentStore store) : IManifestTarget
     {

@@ -26,31 +26,43 @@ internal interface IManifestTarget
     Task WriteManifestAsync(Descriptor descriptor, ReadOnlyMemory<byte> bytes, Action<string> log, CancellationToken cancellationToken);
 }
 
+/// <summary>What an export is told of the document to write (spec 04 §6).</summary>
+/// <param name="Oci">Types of OCI, not Docker's.</param>
+/// <param name="AsImage">An image manifest, not an index.</param>
+/// <param name="Merge">How the export joins what is there; null when it replaces it.</param>
+internal sealed record ManifestForm(bool Oci, bool AsImage, MergeOptions? Merge)
+{
+    /// <summary>Reads attributes.</summary>
+    /// <exception cref="FormatException">One of them cannot be read.</exception>
+    public static ManifestForm Read(IReadOnlyDictionary<string, string> attributes) => new(
+        CacheAttributes.Flag(attributes, "oci-mediatypes", fallback: true),
+        CacheAttributes.Flag(attributes, "image-manifest", fallback: false),
+        MergeOptions.Read(attributes, ManifestDocument.LargestImportable));
+}
+
 /// <summary>Writes a cache as an index or an image manifest (spec 04 §6): layers, config, then the document that names them.</summary>
 internal sealed class ManifestCacheExport(
-    string vertexName, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context,
-    Func<CancellationToken, Task<IManifestTarget>> openTarget) : ICacheExportBackend
+    string vertexName, CompressionOptions compression, ManifestForm form, CacheBackendContext context, IManifestTarget target) : ICacheExportBackend
 {
     private const int LayersAtOnce = 4;
 
-    private readonly bool _oci = CacheAttributes.Flag(attributes, "oci-mediatypes", fallback: true);
-    private readonly bool _asImage = CacheAttributes.Flag(attributes, "image-manifest", fallback: false);
-    private readonly MergeOptions? _merge = MergeOptions.Read(attributes, ManifestDocument.LargestImportable);
+    private readonly bool _oci = form.Oci;
+    private readonly bool _asImage = form.AsImage;
+    private readonly MergeOptions? _merge = form.Merge;
 
     public string VertexName => vertexName;
 
-    public CompressionOptions Compression { get; } = CacheAttributes.Compression(attributes);
+    public CompressionOptions Compression => compression;
 
     public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
     {
-        if (_asImage && !_oci)
-            throw new RemoteCacheException("invalid configuration for remote cache");
         if (cache.Config.Layers.Count == 0)
         {
             progress.Note("skipping cache export for empty result");
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
-        var target = await openTarget(cancellationToken).ConfigureAwait(false);
+        if (_asImage && !_oci)
+            throw new RemoteCacheException("invalid configuration for remote cache");
         // Each blob once: the same one may be the layer of several chains.
         var layers = cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)).Distinct()
             .Select(layer => ManifestDocument.DescriptorOf(cache, layer)).ToList();

@@ -27,7 +27,7 @@ internal sealed class ManifestCacheImport(
 
     public async Task<IReadOnlyList<IReadOnlyList<CacheNode>>> ReadAsync(CacheProgress progress, CancellationToken cancellationToken)
     {
-        var document = await ReadRootAsync(cancellationToken).ConfigureAwait(false);
+        var (root, document) = await ReadRootAsync(cancellationToken).ConfigureAwait(false);
         progress.Note($"inferred cache manifest type: {document.MediaType}");
         if (document.Config is null)
             return await ReadInlineAsync(document.Json, document.IsImage, progress, cancellationToken).ConfigureAwait(false);
@@ -61,19 +61,19 @@ internal sealed class ManifestCacheImport(
     }
 
     /// <summary>Reads what the name points at. When that is gone by then, and the name points elsewhere, another export was faster.</summary>
-    private async Task<ManifestCache> ReadRootAsync(CancellationToken cancellationToken)
+    private async Task<(Descriptor Root, ManifestCache Document)> ReadRootAsync(CancellationToken cancellationToken)
     {
         var root = await resolve(cancellationToken).ConfigureAwait(false);
         try
         {
-            return await _reader.ReadAsync(root, Largest, cancellationToken).ConfigureAwait(false);
+            return (root, await _reader.ReadAsync(root, Largest, cancellationToken).ConfigureAwait(false));
         }
         catch (RegistryNotFoundException)
         {
             var now = await resolve(cancellationToken).ConfigureAwait(false);
             if (now.Digest == root.Digest)
                 throw;
-            return await _reader.ReadAsync(now, Largest, cancellationToken).ConfigureAwait(false);
+            return (now, await _reader.ReadAsync(now, Largest, cancellationToken).ConfigureAwait(false));
         }
     }
 

@@ -4,6 +4,7 @@ using BuildKit.Registry.Transfer;
 using BuildKit.RemoteCache.Backends.Manifests;
 using BuildKit.RemoteCache.Tools;
 using BuildKit.Storage.Content;
+using BuildKit.Storage.Layers;
 
 namespace BuildKit.RemoteCache.Backends.Registry;
 
@@ -20,20 +21,21 @@ internal static class RegistryCache
     public static Task<ICacheExportBackend> CreateExportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
-        var (reference, insecure) = Read(attributes);
-        var silence = attributes.ContainsKey("timeout") ? CacheAttributes.Timeout(attributes, "registry") : (TimeSpan?)null;
-        return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport(
-            "exporting cache to registry", attributes, context,
-            _ => Task.FromResult<IManifestTarget>(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure, silence)))));
+        // In the order in which the original complains.
+        var compression = CompressionAttributes.Read(attributes);
+        var reference = Reference(attributes);
+        var form = ManifestForm.Read(attributes);
+        var target = new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, IsInsecure(attributes), CacheAttributes.Timeout(attributes, "registry")));
+        return Task.FromResult<ICacheExportBackend>(new ManifestCacheExport("exporting cache to registry", compression, form, context, target));
     }
 
     public static Task<ICacheImportBackend> CreateImportAsync(
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
-        var (reference, insecure) = Read(attributes);
+        var reference = Reference(attributes);
         // A connection that fell silent is replaced before the import's users lose their patience.
         var silence = CacheAttributes.Patience("registry", attributes) / 2;
-        RegistryRepository Open(ImageReference of) => context.Registry.Open(of, RegistryAccess.Pull, context.Credentials, insecure, silence);
+        RegistryRepository Open(ImageReference of) => context.Registry.Open(of, RegistryAccess.Pull, context.Credentials, IsInsecure(attributes), silence);
         var repository = Open(reference);
         return Task.FromResult<ICacheImportBackend>(new ManifestCacheImport(
             token => TagReading.RunAsync(repository, () => repository.ResolveAsync(token), token), new RegistryBlobs(repository), isSessionBound: false, reference.ToString(),
@@ -59,17 +61,13 @@ internal static class RegistryCache
     }
 
     /// <summary>What prunes the cache of a reference.</summary>
-    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context)
-    {
-        var (reference, insecure) = Read(attributes);
-        return new ManifestPruner(new Target(context.Registry.Open(reference, RegistryAccess.Push, context.Credentials, insecure)));
-    }
+    public static IPrunableCache OpenPruner(IReadOnlyDictionary<string, string> attributes, CacheBackendContext context) =>
+        new ManifestPruner(new Target(context.Registry.Open(Reference(attributes), RegistryAccess.Push, context.Credentials, IsInsecure(attributes))));
 
-    private static (ImageReference Reference, bool Insecure) Read(IReadOnlyDictionary<string, string> attributes)
-    {
-        var reference = ImageReference.ParseWithDefaultTag(CacheAttributes.Required(attributes, "ref", "missing ref"));
-        return (reference, CacheAttributes.Flag(attributes, "registry.insecure", fallback: false));
-    }
+    private static ImageReference Reference(IReadOnlyDictionary<string, string> attributes) =>
+        ImageReference.ParseWithDefaultTag(CacheAttributes.Required(attributes, "ref", "missing ref"));
+
+    private static bool IsInsecure(IReadOnlyDictionary<string, string> attributes) => CacheAttributes.Flag(attributes, "registry.insecure", fallback: false);
 
     private sealed class Target(RegistryRepository repository) : IJoinableTarget
     {

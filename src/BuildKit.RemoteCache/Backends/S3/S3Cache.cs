@@ -21,7 +21,7 @@ internal static class S3Cache
         IReadOnlyDictionary<string, string> attributes, CacheBackendContext context, CancellationToken cancellationToken)
     {
         var config = S3Config.Read(attributes, context.Environment);
-        return Task.FromResult<ICacheExportBackend>(new Export(config, Connect(config, context), context.Time));
+        return Task.FromResult<ICacheExportBackend>(new Export(config, StoreExportOptions.Read(attributes), Connect(config, context), context.Time));
     }
 
     public static Task<ICacheImportBackend> CreateImportAsync(
@@ -64,16 +64,16 @@ internal static class S3Cache
         return new S3Client(store, new S3Endpoint(config.Bucket, config.Region, endpoint, given && config.UsePathStyle), config.Bucket, new PartBuffers(BufferBytes));
     }
 
-    private sealed class Export(S3Config config, S3Client client, TimeProvider time) : ICacheExportBackend
+    private sealed class Export(S3Config config, StoreExportOptions options, S3Client client, TimeProvider time) : ICacheExportBackend
     {
         public string VertexName => "exporting cache to Amazon S3";
 
-        public CompressionOptions Compression => config.Compression;
+        public CompressionOptions Compression => options.Compression;
 
         public async Task<IReadOnlyDictionary<string, string>> WriteAsync(MarshalledCache cache, CacheProgress progress, CancellationToken cancellationToken)
         {
             List<(S3Merge Merge, RecentBlobs Recent)> merges = [];
-            foreach (var name in config.Merge is null ? [] : config.Names)
+            foreach (var name in options.Merge is null ? [] : config.Names)
             {
                 var merge = new S3Merge(config, client, name, time);
                 var recent = new RecentBlobs(cache, (blob, token) => WriteBlobAsync(blob, progress, RecentBlobs.Young, token));
@@ -81,19 +81,23 @@ internal static class S3Cache
                     await recent.ReplacingAsync(await merge.ReadAsync(cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false)).ConfigureAwait(false);
                 merges.Add((merge, recent));
             }
-            var options = new ParallelOptions { MaxDegreeOfParallelism = config.UploadParallelism, CancellationToken = cancellationToken };
-            await Parallel.ForEachAsync(AnnotatedCache.Blobs(cache), options, (blob, token) => WriteBlobAsync(
-                blob, progress, merges.TrueForAll(merge => merge.Recent.IsNamed(blob.Descriptor.Digest)) ? config.TouchRefresh : RecentBlobs.Young, token)).ConfigureAwait(false);
-            var json = AnnotatedCache.Annotate(cache).ToJson();
-            await progress.RunAsync($"writing config {Digest.Sha256(json)}", async () =>
+            return await AnnotatedCache.WriteAsync(
+                cache, progress, config.UploadParallelism,
+                (blob, token) => WriteBlobAsync(blob, progress, merges.TrueForAll(merge => merge.Recent.IsNamed(blob.Descriptor.Digest)) ? config.TouchRefresh : RecentBlobs.Young, token),
+                json => WriteConfigAsync(cache, json, merges, cancellationToken), cancellationToken).ConfigureAwait(false);
+        }
+
+        private async Task WriteConfigAsync(
+            MarshalledCache cache, byte[] json, IReadOnlyList<(S3Merge Merge, RecentBlobs Recent)> merges, CancellationToken cancellationToken)
+        {
+            if (options.Merge is not { } limits)
             {
-                foreach (var name in config.Merge is null ? config.Names : [])
+                foreach (var name in config.Names)
                     await RemoteCacheException.WrapAsync($"error writing manifest: {name}", () => client.PutAsync(config.ManifestKey(name), StoreBody.Of(json), cancellationToken)).ConfigureAwait(false);
-                foreach (var (merge, recent) in merges)
-                    await RemoteCacheException.WrapAsync($"error writing manifest: {merge.Name}", () => merge.JoinAsync(cache, recent, config.Merge!, cancellationToken)).ConfigureAwait(false);
-                return true;
-            }).ConfigureAwait(false);
-            return new Dictionary<string, string>(StringComparer.Ordinal);
+                return;
+            }
+            foreach (var (merge, recent) in merges)
+                await RemoteCacheException.WrapAsync($"error writing manifest: {merge.Name}", () => merge.JoinAsync(cache, recent, limits, cancellationToken)).ConfigureAwait(false);
         }
 
         /// <summary>Sends a layer, or makes it young when it is there and older than this.</summary>

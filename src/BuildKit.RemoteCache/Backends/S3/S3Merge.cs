@@ -61,9 +61,8 @@ internal sealed class S3Merge(S3Config config, S3Client client, string name, Tim
     }
 
     /// <summary>Replaces the object of the name on condition that it still is what was read.</summary>
-    public Task ReplaceAsync(Func<MarshalledCache?, Task<MarshalledCache?>> change, CancellationToken cancellationToken) => ConditionalMerge.RunAsync(
-        name,
-        async there => await change(there?.Cache).ConfigureAwait(false) is { } changed ? AnnotatedCache.Annotate(changed).ToJson() : null,
+    public Task ReplaceAsync(Func<MarshalledCache?, Task<MarshalledCache?>> change, CancellationToken cancellationToken) => AnnotatedCache.ReplaceAsync(
+        name, change,
         async () =>
         {
             var (isRead, first) = _first;

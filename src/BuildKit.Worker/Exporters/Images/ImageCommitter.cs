@@ -144,7 +144,7 @@ internal sealed class ImageCommitter
         await Progress.StepAsync("preparing layers for inline cache", async () =>
         {
             for (var i = 0; i < caches.Length; i++)
-                caches[i] = await make(results[i].Key, [results[i].Layers], _options.Compression, cancellationToken);
+                caches[i] = await make(results[i].Key, results[i].Layers, _options.Compression, cancellationToken);
         });
         return caches;
     }

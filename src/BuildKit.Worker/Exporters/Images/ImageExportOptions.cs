@@ -45,7 +45,7 @@ internal sealed class ImageExportOptions
     {
         var options = new ImageExportOptions { OciTypes = ociTypes, InlineAttestations = inlineAttestations };
         var metadata = new Dictionary<string, string>(StringComparer.Ordinal);
-        options.Compression = ParseCompression(attributes);
+        options.Compression = CompressionAttributes.Read(attributes);
         foreach (var (key, value) in options.Annotations.AddFrom(attributes))
         {
             if (!options.Take(key, value) && !takeOwn(key, value))
@@ -85,42 +85,5 @@ internal sealed class ImageExportOptions
             default:
                 return false;
         }
-    }
-
-    private static CompressionOptions ParseCompression(IReadOnlyDictionary<string, string> attributes)
-    {
-        var options = CompressionOptions.Default;
-        if (attributes.TryGetValue("compression", out var type))
-        {
-            options = options with
-            {
-                Type = type switch
-                {
-                    "uncompressed" => CompressionType.Uncompressed,
-                    "gzip" => CompressionType.Gzip,
-                    "estargz" => CompressionType.EStargz,
-                    "zstd" => CompressionType.Zstd,
-                    _ => throw new FormatException($"unsupported compression type {type}"),
-                },
-            };
-        }
-        if (attributes.TryGetValue("force-compression", out var force))
-        {
-            options = options with
-            {
-                Force = force.Length == 0 || (GoSyntax.ParseBool(force)
-                    ?? throw new FormatException($"non-bool value {force} specified for force-compression: {ExporterAttributes.BoolError(force)}")),
-            };
-        }
-        if (attributes.TryGetValue("compression-level", out var text))
-        {
-            var level = ExporterAttributes.Integer(text, out var error)
-                ?? throw new FormatException($"non-integer value {text} specified for compression-level: {error}");
-            if ((options.Type is CompressionType.Gzip or CompressionType.EStargz) && (level is < -1 or > 9))
-                throw new FormatException(string.Create(System.Globalization.CultureInfo.InvariantCulture, $"gzip: invalid compression level: {level}"));
-            // Below zero is the codec's default.
-            options = options with { Level = level < 0 ? null : (int)Math.Min(level, 22) };
-        }
-        return options;
     }
 }

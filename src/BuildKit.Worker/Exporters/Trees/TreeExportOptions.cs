@@ -23,7 +23,7 @@ internal sealed record TreeExportOptions
             Epoch = ExporterAttributes.Epoch(attributes.GetValueOrDefault("source-date-epoch", "")),
             AttestationPrefix = attributes.GetValueOrDefault("attestation-prefix", ""),
             PlatformSplit = BuildKit.Oci.GoSyntax.ParseBool(split)
-                ?? throw new FormatException($"non-bool value for platform-split: {split}: {ExporterAttributes.BoolError(split)}"),
+                ?? throw new FormatException($"non-bool value for platform-split: {split}: {GoSyntax.BoolError(split)}"),
         };
     }
 }

@@ -4,43 +4,16 @@ using BuildKit.IntegrationTests.Support;
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Backends;
 using BuildKit.RemoteCache.Backends.GitHubActions;
-using BuildKit.Storage.Layers;
+using BuildKit.RemoteCache.Config;
 using BuildKit.Tests.Registry;
 using Microsoft.AspNetCore.Http;
 
 namespace BuildKit.Tests.RemoteCache.Stores;
 
-/// <summary>Every attribute of the gha cache: what is refused and how, and what it does to the requests.</summary>
+/// <summary>The token of the gha cache, and its attributes together (each by itself: <c>AttributeTable</c>).</summary>
 public sealed class ActionsAttributeTests
 {
     private static readonly DateTimeOffset Now = new(2026, 11, 26, 12, 0, 0, TimeSpan.Zero);
-
-    [Theory]
-    [InlineData("", "token not set for github actions cache")]
-    [InlineData("url=http://h/", "token not set for github actions cache")]
-    [InlineData("token=$", "url not set for github actions cache")]
-    [InlineData("token=$,url=", "url not set for github actions cache")]
-    [InlineData("token=$,version=1,url_v2=http://h/", "url not set for github actions cache")]
-    [InlineData("token=$,url=h", "url of github actions cache is not a valid http or https URL: h")]
-    [InlineData("token=$,url=ftp://h/", "url of github actions cache is not a valid http or https URL: ftp://h/")]
-    [InlineData("token=$,url=http://h/,version=two", "failed to parse api version \"two\", expected positive integer: strconv.ParseInt: parsing \"two\": invalid syntax")]
-    [InlineData("token=$,version=", "failed to parse api version \"\", expected positive integer: strconv.ParseInt: parsing \"\": invalid syntax")]
-    [InlineData("token=$,url=http://h/,timeout=soon", "failed to parse timeout for github actions cache: time: invalid duration \"soon\"")]
-    [InlineData("token=$,url=http://h/,timeout=0s", "failed to parse timeout for github actions cache: 0s is not above zero")]
-    [InlineData("token=$,url=http://h/,compression=lzma", "unsupported compression type lzma")]
-    [InlineData("token=$,url=http://h/,compression-level=x", "non-integer value x specified for compression-level: strconv.ParseInt: parsing \"x\": invalid syntax")]
-    [InlineData("token=$,url=http://h/,force-compression=x", "non-bool value x specified for force-compression: strconv.ParseBool: parsing \"x\": invalid syntax")]
-    [InlineData("token=a.b,url=http://h/", "token is malformed: token contains an invalid number of segments")]
-    [InlineData("token=,url=http://h/", "token is malformed: token contains an invalid number of segments")]
-    public async Task What_cannot_be_used_is_refused_on_both_sides(string attributes, string error)
-    {
-        var registry = CacheBackendRegistry.WithBuiltIns();
-        var given = StoreKit.Attributes(attributes.Replace("$", StoreKit.Token(DateTimeOffset.UtcNow, ("s", 3)), StringComparison.Ordinal));
-        var export = await Assert.ThrowsAsync<RemoteCacheException>(() => registry.ResolveExporterAsync("gha", given, StoreKit.Context(), default));
-        Assert.Equal($"failed to configure gha cache exporter: {error}", export.Message);
-        var import = await Assert.ThrowsAsync<RemoteCacheException>(() => registry.ResolveImporterAsync("gha", given, StoreKit.Context(), default));
-        Assert.Equal($"failed to configure gha cache importer: {error}", import.Message);
-    }
 
     [Theory]
     [InlineData("{}", "", "token is unverifiable: signing method (alg) is unspecified")]
@@ -86,13 +59,12 @@ public sealed class ActionsAttributeTests
     {
         var config = ActionsCacheConfig.Read(StoreKit.Attributes($"token={StoreKit.Token(Now, ("refs/heads/main", 3))},url=http://h/p"), Now);
         Assert.Equal(("buildkit", "http://h/p/", false, TimeSpan.FromMinutes(10)), (config.Scope, config.Url, config.IsVersion2, config.Timeout));
-        Assert.Equal(("", "", CompressionOptions.Default), (config.Repository, config.GitHubToken, config.Compression));
+        Assert.Equal(("", ""), (config.Repository, config.GitHubToken));
         Assert.Equal("index-buildkit-1-f921bd05", config.IndexKey("refs/heads/main"));
         Assert.Equal("index-buildkit-1-e3b0c442", config.IndexKey(""));
         var given = ActionsCacheConfig.Read(StoreKit.Attributes(
-            $"token={StoreKit.Token(Now)},url=http://h/,scope=sc,timeout=1m30s,repository=o/r,ghtoken=t,compression=zstd,compression-level=3,force-compression="), Now);
+            $"token={StoreKit.Token(Now)},url=http://h/,scope=sc,timeout=1m30s,repository=o/r,ghtoken=t"), Now);
         Assert.Equal(("sc", TimeSpan.FromSeconds(90), "o/r", "t"), (given.Scope, given.Timeout, given.Repository, given.GitHubToken));
-        Assert.Equal(new CompressionOptions(CompressionType.Zstd, 3, true), given.Compression);
     }
 
     [Theory]
@@ -193,6 +165,29 @@ public sealed class ActionsAttributeTests
         await export.WriteAsync(cache, StoreKit.Progress(progress), default);
         Assert.Equal("cannot list the caches of o/r, asking for each layer: Resource not accessible", Assert.Single(progress.Warnings));
         Assert.Equal(3, service.Entries.Count);
+    }
+
+    [Fact]
+    public async Task Cache_mounts_come_along()
+    {
+        await using var service = await ActionsService.StartAsync();
+        var attributes = Attributes(service, 2, service.IssueToken(("refs/heads/f", 3)));
+        var (cache, blobs) = await StoreKit.CacheAsync(10);
+        var (_, mounted) = await StoreKit.CacheAsync(20);
+        var (digest, bytes) = mounted.Blobs.Single();
+        var layer = new Descriptor(MediaTypes.OciLayerGzip, digest, bytes.Length) { Annotations = new Dictionary<string, string>(StringComparer.Ordinal) { ["containerd.io/uncompressed"] = Digest.Sha256("m").ToString() } };
+        var registry = CacheBackendRegistry.WithBuiltIns();
+        var export = await registry.ResolveExporterAsync("gha", attributes, StoreKit.Context(), default);
+        await export.WriteAsync(cache.With([CacheMountLayer.Of("/go", layer, mounted)]), StoreKit.Progress(), default);
+        var import = await registry.ResolveImporterAsync("gha", attributes, StoreKit.Context(), default);
+        Assert.Single(await import.ReadAsync(StoreKit.Progress(), default));
+        var mount = Assert.Single(import.Mounts);
+        Assert.Equal(("/go", digest), (mount.Mount.Id, mount.Layer.Descriptor.Digest));
+        await using var stream = await mount.Layer.Provider.OpenAsync(mount.Layer.Descriptor, 0, default);
+        using var copy = new MemoryStream();
+        await stream.CopyToAsync(copy);
+        Assert.Equal(bytes, copy.ToArray());
+        Assert.DoesNotContain(digest, blobs.Blobs.Keys);
     }
 
     internal static Dictionary<string, string> Attributes(ActionsService service, int version, string token, string more = "")
