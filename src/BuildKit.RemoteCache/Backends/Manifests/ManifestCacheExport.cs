@@ -22,6 +22,8 @@ internal sealed class ManifestCacheExport(
     string vertexName, IReadOnlyDictionary<string, string> attributes, CacheBackendContext context,
     Func<CancellationToken, Task<IManifestTarget>> openTarget) : ICacheExportBackend
 {
+    private const int LayersAtOnce = 4;
+
     private readonly bool _oci = CacheAttributes.Flag(attributes, "oci-mediatypes", fallback: true);
     private readonly bool _asImage = CacheAttributes.Flag(attributes, "image-manifest", fallback: false);
     private readonly MergeOptions? _merge = MergeOptions.Read(attributes, ManifestDocument.LargestImportable);
@@ -40,14 +42,16 @@ internal sealed class ManifestCacheExport(
             return new Dictionary<string, string>(StringComparer.Ordinal);
         }
         var target = await openTarget(cancellationToken).ConfigureAwait(false);
-        foreach (var layer in cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)))
+        var layers = cache.Config.Layers.Select(layer => layer.Blob).Concat(cache.Config.Mounts.Select(mount => mount.Blob)).Distinct();
+        var options = new ParallelOptions { MaxDegreeOfParallelism = LayersAtOnce, CancellationToken = cancellationToken };
+        await Parallel.ForEachAsync(layers, options, async (layer, stop) =>
         {
             var descriptor = ManifestDocument.DescriptorOf(cache, layer);
             var provider = cache.Blobs[layer].Provider;
             await progress.RunAsync($"writing layer {layer}", () => RemoteCacheException.WrapAsync(
                 "error writing layer blob",
-                () => target.WriteLayerAsync(descriptor, token => provider.OpenAsync(descriptor, 0, token), progress.Log, cancellationToken))).ConfigureAwait(false);
-        }
+                () => target.WriteLayerAsync(descriptor, token => provider.OpenAsync(descriptor, 0, token), progress.Log, stop))).ConfigureAwait(false);
+        }).ConfigureAwait(false);
 
         Descriptor manifest;
         if (_merge is not null && target is IJoinableTarget joinable)
