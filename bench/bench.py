@@ -99,9 +99,8 @@ def measure(sides, inputs, runs, only):
                     continue
                 for row, value in values.items():
                     measured[side.name].setdefault(row, []).extend(value if isinstance(value, list) else [value])
-                print(f"  run {run + 1} {side.name}: " + ", ".join(
-                    f"{row} {statistics.median(value) if isinstance(value, list) else value:.3f}" for row, value in values.items()),
-                    file=sys.stderr, flush=True)
+                print(f"  run {run + 1} {side.name}: " + ", ".join(f"{row} {told(value)}" for row, value in values.items()),
+                      file=sys.stderr, flush=True)
     return measured, notes
 
 
@@ -142,6 +141,13 @@ def cpu(values):
     """Mean CPU seconds, as the kernel counts in hundredths of a second; None where none were counted."""
     counted = values and all(hasattr(value, "cpu") for value in values)
     return statistics.mean(value.cpu for value in values) if counted else None
+
+
+def told(value):
+    """What one run gave, for who watches."""
+    values = value if isinstance(value, list) else [value]
+    used = cpu(values)
+    return f"{statistics.median(values):.3f}" + ("" if used is None else f" ({used:.2f} s of CPU)")
 
 
 def number(value):

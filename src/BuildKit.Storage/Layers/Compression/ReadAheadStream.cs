@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Threading.Channels;
 
 namespace BuildKit.Storage.Layers.Compression;
@@ -22,7 +23,7 @@ internal sealed class ReadAheadStream : Stream
     internal ReadAheadStream(Stream source)
     {
         for (var i = 0; i < BlocksAhead; i++)
-            _free.Writer.TryWrite(new byte[BlockSize]);
+            _free.Writer.TryWrite(ArrayPool<byte>.Shared.Rent(BlockSize));
         _reader = Task.Run(() => FillAsync(source, _stop.Token), CancellationToken.None);
     }
 
@@ -56,6 +57,13 @@ internal sealed class ReadAheadStream : Stream
         await _stop.CancelAsync().ConfigureAwait(false);
         await _reader.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _stop.Dispose();
+        if (_current.Length > 0)
+            ArrayPool<byte>.Shared.Return(_current);
+        _current = [];
+        while (_full.Reader.TryRead(out var block))
+            ArrayPool<byte>.Shared.Return(block.Bytes);
+        while (_free.Reader.TryRead(out var free))
+            ArrayPool<byte>.Shared.Return(free);
         await base.DisposeAsync().ConfigureAwait(false);
     }
 
@@ -85,10 +93,10 @@ internal sealed class ReadAheadStream : Stream
             while (true)
             {
                 var block = await _free.Reader.ReadAsync(cancellationToken).ConfigureAwait(false);
-                var length = await source.ReadAtLeastAsync(block, block.Length, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
+                var length = await source.ReadAtLeastAsync(block.AsMemory(0, BlockSize), BlockSize, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
                 if (length > 0)
                     await _full.Writer.WriteAsync((block, length), cancellationToken).ConfigureAwait(false);
-                if (length < block.Length)
+                if (length < BlockSize)
                     break;
             }
             _full.Writer.Complete();
