@@ -95,7 +95,8 @@ def measure(sides, inputs, runs, only):
                     values = scenario(side, inputs)
                 except Unsupported as exception:
                     able.remove(side)
-                    notes.append(f"{', '.join(rows)}: not measured on {exception}")
+                    named = ", ".join(rows) if len(rows) < 4 else os.path.commonprefix(rows).rstrip("-")
+                    notes.append(f"{named}: not measured on {exception}")
                     continue
                 for row, value in values.items():
                     measured[side.name].setdefault(row, []).extend(value if isinstance(value, list) else [value])

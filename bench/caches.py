@@ -11,7 +11,7 @@ from sides import Unsupported
 from stores import STORES
 
 LAYERS = 60
-FILES = 200
+FILES = 190
 FILE_SIZE = 128 << 10
 COMPRESSION = os.environ.get("CACHE_COMPRESSION") or "gzip"
 
