@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures our daemon and client against a peer, interleaved in one run, and prints one table of ratios.
 
-PEER=FOLDER   buildkitd and buildctl to compare with; without it dockerd's embedded BuildKit, if dockerd is installed
+PEER=FOLDER   buildkitd and buildctl to compare with; without it dockerd's embedded BuildKit, if dockerd is installed;
+              PEER=none only measures our own
 OURS=FOLDER   our programs, instead of bin/
 RUNS=N        runs of each scenario on each side (default 3); up to three times as many where they differ much
 ONLY=A,B      rows to measure (see ROWS in scenarios.py), e.g. noop,run20; cache-s3 is all rows that begin so
@@ -65,6 +66,8 @@ def chosen_rows(names):
 
 
 def peer_side(programs, work):
+    if os.environ.get("PEER") == "none":
+        return None
     if folder := os.environ.get("PEER"):
         return Side("peer", folder, work)
     if shutil.which("dockerd") or os.access("/usr/sbin/dockerd", os.X_OK):

@@ -12,10 +12,11 @@ namespace BuildKit.Session.Content;
 /// <param name="store">Name of the store (see <see cref="ContentStores"/>).</param>
 public sealed class ContentClient(IGrpcChannel channel, string store)
 {
-    private const int PieceSize = 1 << 20;
+    // A message with its frame fits into a buffer of 64 KiB.
+    private const int PieceSize = (64 << 10) - 256;
 
     // Pieces on the way whose answers have not come: the client writes one while the next ones are read and sent.
-    private const int PiecesAhead = 4;
+    private const int PiecesAhead = 16;
 
     /// <summary>Size of a blob, or null when it is not there.</summary>
     public async Task<long?> GetSizeAsync(Digest digest, CancellationToken cancellationToken)
