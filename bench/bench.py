@@ -1,24 +1,26 @@
 #!/usr/bin/env python3
 """Measures our daemon and client against a peer, interleaved in one run, and prints one table of ratios.
 
-PEER=FOLDER   buildkitd and buildctl to compare with; without it dockerd's embedded BuildKit, if dockerd is installed
+PEER=FOLDER   buildkitd and buildctl to compare with; without it dockerd's embedded BuildKit, if dockerd is installed;
+              PEER=none only measures our own
 OURS=FOLDER   our programs, instead of bin/
-RUNS=N        runs of each scenario on each side, at least 3 (default 3); up to three times as many where they differ much
-ONLY=A,B      rows to measure (see ROWS in scenarios.py), e.g. noop,run20
+RUNS=N        runs of each scenario on each side (default 3); up to three times as many where they differ much
+ONLY=A,B      rows to measure (see ROWS in scenarios.py), e.g. noop,run20; cache-s3 is all rows that begin so
+CACHE_COMPRESSION=zstd   how the layers of the 1.5 GB caches are compressed, instead of gzip
 """
 import os
 import re
 import shutil
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 
 sys.dont_write_bytecode = True
+import caches
 import scenarios
 from sides import DockerSide, Side, Unsupported
+from stores import Registry
 
 # A row whose values differ more than this (see spread) is measured more often.
 WIDE = 0.25
@@ -30,31 +32,42 @@ def main():
         raise SystemExit("bench: buildkitd needs root to run containers; run: sudo make bench")
     here = os.path.dirname(os.path.abspath(__file__))
     programs = os.environ.get("OURS") or os.path.join(here, "..", "bin")
-    runs = max(3, int(os.environ.get("RUNS") or 3))
-    only = {row for row in (os.environ.get("ONLY") or "").split(",") if row}
-    if unknown := only - scenarios.ROWS.keys():
-        raise SystemExit(f"bench: no row {', '.join(sorted(unknown))}; there are {', '.join(scenarios.ROWS)}")
+    runs = max(1, int(os.environ.get("RUNS") or 3))
+    only = chosen_rows([name for name in (os.environ.get("ONLY") or "").split(",") if name])
     work = tempfile.mkdtemp(prefix="buildkit-bench.")
     sides, registry = [], None
     try:
         sides.append(Side("ours", programs, work))
         if peer := peer_side(programs, work):
             sides.append(peer)
-        registry, address = start_registry(work)
-        measured, notes = measure(sides, scenarios.Inputs(work, address), runs, only)
+        registry = Registry(os.path.join(work, "registry"))
+        registry.start()
+        measured, notes = measure(sides, scenarios.Inputs(work, registry.address), runs, only)
         print_table(sides, measured, runs)
-        for note in notes:
+        for note in caches.note(measured) + notes:
             print(note)
     finally:
         for side in sides:
             side.stop()
         if registry is not None:
-            registry.kill()
-            registry.wait()
+            registry.stop()
         remove(work)
 
 
+def chosen_rows(names):
+    """The rows that names stand for: themselves, or all that begin with one and a dash. None for none."""
+    rows = set()
+    for name in names:
+        found = {name} if name in scenarios.ROWS else {row for row in scenarios.ROWS if row.startswith(name + "-")}
+        if not found:
+            raise SystemExit(f"bench: no row {name}; there are {', '.join(scenarios.ROWS)}")
+        rows |= found
+    return rows
+
+
 def peer_side(programs, work):
+    if os.environ.get("PEER") == "none":
+        return None
     if folder := os.environ.get("PEER"):
         return Side("peer", folder, work)
     if shutil.which("dockerd") or os.access("/usr/sbin/dockerd", os.X_OK):
@@ -62,25 +75,6 @@ def peer_side(programs, work):
         return DockerSide("peer", programs, work)
     print("no peer: set PEER to a folder with buildkitd and buildctl, or install docker.io; only our own times follow")
     return None
-
-
-def start_registry(work):
-    """A registry on a free port of this machine; returns its process and its address."""
-    config = os.path.join(work, "registry.yml")
-    with open(config, "w", encoding="utf-8") as file:
-        file.write("version: 0.1\nlog: { level: info, accesslog: { disabled: true } }\n"
-                   f"storage: {{ filesystem: {{ rootdirectory: {work}/registry }} }}\n"
-                   'http: { addr: "127.0.0.1:0" }\n')
-    log = os.path.join(work, "registry.log")
-    with open(log, "wb") as output:
-        process = subprocess.Popen(["docker-registry", "serve", config], stdout=output, stderr=output)
-    for _ in range(100):
-        with open(log, encoding="utf-8", errors="replace") as output:
-            if port := re.search(r"listening on 127\.0\.0\.1:(\d+)", output.read()):
-                return process, f"localhost:{port[1]}"
-        time.sleep(0.1)
-    process.kill()
-    raise SystemExit(f"bench: docker-registry did not start: {log}")
 
 
 def measure(sides, inputs, runs, only):
@@ -96,7 +90,7 @@ def measure(sides, inputs, runs, only):
                 side.start()
             running = True
         able = list(sides)
-        for run in range(3 * runs):
+        for run in range(runs if scenarios.LONG.issuperset(rows) else 3 * runs):
             if run >= runs and all(spread(measured[side.name].get(row, [])) <= WIDE for side in able for row in rows):
                 break
             for side in able[:] if run % 2 == 0 else able[::-1]:
@@ -104,30 +98,38 @@ def measure(sides, inputs, runs, only):
                     values = scenario(side, inputs)
                 except Unsupported as exception:
                     able.remove(side)
-                    notes.append(f"{', '.join(rows)}: not measured on {exception}")
+                    named = ", ".join(rows) if len(rows) < 4 else os.path.commonprefix(rows).rstrip("-")
+                    notes.append(f"{named}: not measured on {exception}")
                     continue
                 for row, value in values.items():
                     measured[side.name].setdefault(row, []).extend(value if isinstance(value, list) else [value])
-                print(f"  run {run + 1} {side.name}: " + ", ".join(
-                    f"{row} {statistics.median(value) if isinstance(value, list) else value:.3f}" for row, value in values.items()),
-                    file=sys.stderr, flush=True)
+                print(f"  run {run + 1} {side.name}: " + ", ".join(f"{row} {told(value)}" for row, value in values.items()),
+                      file=sys.stderr, flush=True)
     return measured, notes
 
 
 def print_table(sides, measured, runs):
     print(f"\nmedians of {runs} interleaved runs or more, seconds unless told otherwise, on {os.cpu_count()} cores")
-    print(f"{'':36}{'ours':>9}{'peer':>9}{'ratio':>8}{'goal':>8}{'spread':>9}{'cpu ratio':>11}{'runs':>6}")
+    print(f"{'':36}{'ours':>9}{'peer':>9}{'ratio':>8}{'goal':>8}{'spread':>9}{'our cpu':>10}{'peer cpu':>10}{'ratio':>8}{'runs':>6}")
     peer = measured[sides[1].name] if len(sides) > 1 else {}
     for row, (goal, title) in scenarios.ROWS.items():
         ours = measured["ours"].get(row)
         theirs = peer.get(row)
         if ours is None and theirs is None:
             continue
-        ratio = statistics.median(ours) / statistics.median(theirs) if ours and theirs else None
-        verdict = "" if ratio is None or ratio <= goal else "  missed"
+        compared = quotient(statistics.median(ours), statistics.median(theirs)) if ours and theirs else None
+        verdict = "" if compared is None or goal is None or compared <= goal else "  missed"
         wide = max(spread(ours or []), spread(theirs or []))
-        print(f"{title:36}{median(ours):>9}{median(theirs):>9}{'-' if ratio is None else f'{ratio:.2f}':>8}"
-              f"{f'≤ {goal:.1f}':>8}{f'{wide:.0%}':>9}{cpu_ratio(ours, theirs):>11}{len(ours or theirs):>6}{verdict}")
+        our_cpu, peer_cpu = cpu(ours), cpu(theirs)
+        print(f"{title:36}{number(ours and statistics.median(ours)):>9}{number(theirs and statistics.median(theirs)):>9}"
+              f"{ratio(compared):>8}{'' if goal is None else f'≤ {goal:.1f}':>8}{f'{wide:.0%}':>9}"
+              f"{number(our_cpu):>10}{number(peer_cpu):>10}{ratio(quotient(our_cpu, peer_cpu)):>8}"
+              f"{len(ours or theirs):>6}{verdict}")
+
+
+def quotient(ours, theirs):
+    """Ours as a part of theirs, or None."""
+    return ours / theirs if ours is not None and theirs else None
 
 
 def spread(values):
@@ -135,22 +137,29 @@ def spread(values):
     if len(values) < 2:
         return 0
     lower, _, upper = statistics.quantiles(values, n=4, method="inclusive")
-    return (upper - lower) / statistics.median(values)
+    middle = statistics.median(values)
+    return (upper - lower) / middle if middle else 0
 
 
-def cpu_ratio(ours, theirs):
-    """Our CPU time as a part of the peer's: means, as the kernel counts in hundredths of a second."""
-    if not ours or not theirs or not all(hasattr(value, "cpu") for value in ours + theirs):
-        return "-"
-    peer = statistics.mean(value.cpu for value in theirs)
-    return f"{statistics.mean(value.cpu for value in ours) / peer:.2f}" if peer else "-"
+def cpu(values):
+    """Mean CPU seconds, as the kernel counts in hundredths of a second; None where none were counted."""
+    counted = values and all(hasattr(value, "cpu") for value in values)
+    return statistics.mean(value.cpu for value in values) if counted else None
 
 
-def median(values):
-    if not values:
-        return "-"
-    value = statistics.median(values)
-    return f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+def told(value):
+    """What one run gave, for who watches."""
+    values = value if isinstance(value, list) else [value]
+    used = cpu(values)
+    return f"{statistics.median(values):.3f}" + ("" if used is None else f" ({used:.2f} s of CPU)")
+
+
+def number(value):
+    return "-" if value is None else f"{value:.1f}" if value >= 10 else f"{value:.3f}"
+
+
+def ratio(value):
+    return "-" if value is None else f"{value:.2f}"
 
 
 def remove(work):

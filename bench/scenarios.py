@@ -4,11 +4,13 @@ import random
 import shutil
 import time
 
+import caches
+
 MIB = 1 << 20
 LAYER_MIB = 390
 FILES = 20_000
 
-# row : (goal for ours/peer, what the row says)
+# row : (goal for ours/peer or None, what the row says)
 ROWS = {
     "ready": (1.0, "daemon ready"),
     "memory": (1.0, "idle memory (MiB)"),
@@ -23,7 +25,7 @@ ROWS = {
     "export-zstd": (1.0, "export 390 MiB layer, zstd"),
     "cache-export": (1.0, "cache export of 60 steps"),
     "cache-import": (1.0, "cache import of 60 steps"),
-}
+} | caches.rows()
 
 
 class Inputs:
@@ -33,6 +35,7 @@ class Inputs:
         self.work = work
         self.registry = registry
         self._serial = 0
+        self._layers = None
 
     def serial(self):
         """A text that was never used before, to make steps new."""
@@ -66,11 +69,17 @@ class Inputs:
         folder = os.path.join(self.work, "contexts", "layer")
         if not os.path.isdir(folder):
             os.makedirs(os.path.join(folder, "data"))
-            pieces = _pieces_of_real_files()
+            pieces = _pieces_of_real_files(MIB)
             for number in range(LAYER_MIB):
                 _write(os.path.join(folder, "data", f"{number:03}"), next(pieces))
             _write(os.path.join(folder, "Dockerfile"), b"FROM scratch\nCOPY . /\n")
         return folder
+
+    def layers(self):
+        """A server of the contents of the layers of the large cache."""
+        if self._layers is None:
+            self._layers = caches.LayerServer(os.path.join(self.work, "layers"), _pieces_of_real_files(caches.FILE_SIZE))
+        return self._layers
 
 
 def ready_and_memory(side, inputs):
@@ -159,7 +168,11 @@ SCENARIOS = [
     (("export-gzip",), True, export("gzip")),
     (("export-zstd",), True, export("zstd")),
     (("cache-export", "cache-import"), True, cache),
+    *((tuple(row for row in ROWS if row.startswith(f"cache-{store}-")), True, caches.scenario(store)) for store in caches.STORES),
 ]
+
+# Rows that take a minute a run, and are measured as often as was asked for, not more.
+LONG = set(caches.rows())
 
 
 def _write(path, content):
@@ -167,8 +180,8 @@ def _write(path, content):
         file.write(content)
 
 
-def _pieces_of_real_files():
-    """Pieces of 1 MiB of the files below /usr, again from the start (each piece marked) should they not suffice."""
+def _pieces_of_real_files(size):
+    """Pieces of the files below /usr, again from the start (each piece marked) should they not suffice."""
     for turn in range(100):
         held = b""
         for folder in ("/usr/lib", "/usr/bin", "/usr/share"):
@@ -181,6 +194,7 @@ def _pieces_of_real_files():
                     with open(file, "rb") as source:
                         while part := source.read(MIB):
                             held += part
-                            while len(held) >= MIB:
-                                yield bytes([turn]) + held[1:MIB]
-                                held = held[MIB:]
+                            whole = len(held) - len(held) % size
+                            for offset in range(0, whole, size):
+                                yield bytes([turn]) + held[offset + 1:offset + size]
+                            held = held[whole:]

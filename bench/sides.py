@@ -80,11 +80,23 @@ class Side:
 
     def resident(self):
         """The daemon's resident memory in MiB."""
+        return self._memory("VmRSS")
+
+    def reset_peak(self):
+        """Begins to watch the daemon's peak memory."""
+        with open(f"/proc/{self.process.pid}/clear_refs", "w", encoding="utf-8") as refs:
+            refs.write("5")
+
+    def peak(self):
+        """The most resident memory in MiB since `reset_peak`."""
+        return self._memory("VmHWM")
+
+    def _memory(self, field):
         with open(f"/proc/{self.process.pid}/status", encoding="utf-8") as status:
             for line in status:
-                if line.startswith("VmRSS:"):
+                if line.startswith(field + ":"):
                     return int(line.split()[1]) / 1024
-        raise SystemExit("bench: /proc tells no VmRSS")
+        raise SystemExit(f"bench: /proc tells no {field}")
 
     def computed(self):
         """CPU seconds of the daemon and of the steps that ended."""

@@ -31,7 +31,7 @@ for need in "${needs[@]}"; do
 done
 # What comes from npm, once there is an npm.
 finish() {
-    case "$1" in test) "$(dirname "$0")/stores.sh" ;; esac
+    case "$1" in test | bench) "$(dirname "$0")/stores.sh" ;; esac
     exit 0
 }
 [ ${#missing[@]} -eq 0 ] && finish "${1:-build}"

@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Microsoft.Win32.SafeHandles;
 
 namespace BuildKit.Linux;
@@ -127,6 +128,13 @@ public static unsafe class LinuxProcess
         var limit = new NativeMethods.ResourceLimit { Soft = soft, Hard = hard };
         if (NativeMethods.prlimit(processId, resource, &limit, null) != 0)
             throw LinuxException.Last("prlimit", "");
+    }
+
+    /// <summary>Returns to the system what the C library keeps of freed memory; nothing where it has no such call (musl).</summary>
+    public static void TrimHeap()
+    {
+        if (NativeLibrary.TryGetExport(NativeLibrary.GetMainProgramHandle(), "malloc_trim", out var trim))
+            _ = ((delegate* unmanaged<nuint, int>)trim)(0);
     }
 
     /// <summary>Whether the process is in a user namespace other than the initial one.</summary>

@@ -1,5 +1,6 @@
 using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
+using BuildKit.Daemon.Hosting;
 using BuildKit.Daemon.Solving;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Protocol.Control;
@@ -21,7 +22,7 @@ namespace BuildKit.Daemon.Control;
 /// exports checked → job → permissions → frontend, definition or the client's own frontend → results computed →
 /// outputs → cache exports → answer.
 /// </summary>
-internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, BuildLog builds, ILogger<SolveRequests> logger)
+internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, IdleMemory memory, BuildLog builds, ILogger<SolveRequests> logger)
 {
     private const string EpochOption = "build-arg:SOURCE_DATE_EPOCH";
     private const string EpochAttribute = "source-date-epoch";
@@ -34,6 +35,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
     public async Task<SolveResponse> SolveAsync(SolveRequest request, ServerCallContext call)
     {
         Interlocked.Increment(ref _running);
+        memory.Begin();
         try
         {
             return await SolveAsync(request, call.RequestHeaders, call.CancellationToken);
@@ -41,6 +43,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         finally
         {
             Interlocked.Decrement(ref _running);
+            memory.End();
             garbage.Request();
         }
     }

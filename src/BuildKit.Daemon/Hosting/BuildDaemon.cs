@@ -170,7 +170,9 @@ internal sealed class BuildDaemon : IAsyncDisposable
         _log.LogWarning("currently, only the default worker can be used.");
 
         var gateways = new GatewayBuilds(time);
-        var solves = new SolveRequests(services, gateways, garbage, builds, logging.CreateLogger<SolveRequests>());
+        var memory = new IdleMemory(time);
+        Own(new Disposing(memory));
+        var solves = new SolveRequests(services, gateways, garbage, memory, builds, logging.CreateLogger<SolveRequests>());
         GrpcService[] all =
         [
             new ControlService(services, sessionManager, solves, garbage).ToService(),

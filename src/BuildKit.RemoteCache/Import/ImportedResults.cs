@@ -91,13 +91,13 @@ internal sealed class ImportedResults(
             }
         }
         var progress = context is null ? null : new LayerProgress(context.Progress);
+        var cannotWait = backend.IsSessionBound || health.IsDoubtful;
         var handlers = layers.Descriptors.DistinctBy(d => d.Digest).ToDictionary(d => d.Digest, d => new DescriptorHandler
         {
             Provider = layers.Provider,
             Annotations = d.Annotations,
             Ref = backend.ImageRef,
             Progress = progress is null ? null : progress.Report,
-            SessionBound = backend.IsSessionBound || health.IsDoubtful,
             Lost = (digest, why) => health.Lose(digest, why, context?.Progress),
         });
         IImmutableRef? top = null;
@@ -120,6 +120,8 @@ internal sealed class ImportedResults(
                     await top.DisposeAsync().ConfigureAwait(false);
                 top = next;
             }
+            if (cannotWait && top is not null)
+                await refs.PullAsync(top, cancellationToken).ConfigureAwait(false);
             return toResult(top ?? throw new RemoteCacheException("imported result without layers"));
         }
         catch

@@ -1,5 +1,6 @@
 using System.Buffers;
 using System.Runtime.CompilerServices;
+using System.Security.Cryptography;
 
 namespace BuildKit.RemoteCache.Transfer;
 
@@ -9,6 +10,8 @@ namespace BuildKit.RemoteCache.Transfer;
 /// <param name="Size">Size in bytes.</param>
 public readonly record struct TransferPart(int Number, long Offset, long Size)
 {
+    private const int HashBuffer = 128 << 10;
+
     /// <summary>Cuts a blob into parts of one size (the last may be smaller). The size grows when there would be too many.</summary>
     /// <param name="size">Size of the blob in bytes.</param>
     /// <param name="partSize">Wanted size of a part in bytes.</param>
@@ -21,6 +24,37 @@ public readonly record struct TransferPart(int Number, long Offset, long Size)
         for (var offset = 0L; offset < size; offset += partSize)
             parts.Add(new TransferPart(parts.Count + 1, offset, Math.Min(partSize, size - offset)));
         return parts;
+    }
+
+    /// <summary>The part as a request's body that is read when it is sent, with the digest of its bytes: it is read twice, but
+    /// never held. For blobs that can be opened anywhere at no cost.</summary>
+    /// <param name="open">Opens the blob at an offset.</param>
+    /// <param name="cancellationToken">Ends the reading.</param>
+    public async Task<StoreBody> ToBodyAsync(Func<long, CancellationToken, ValueTask<Stream>> open, CancellationToken cancellationToken)
+    {
+        var offset = Offset;
+        using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
+        var buffer = ArrayPool<byte>.Shared.Rent(HashBuffer);
+        try
+        {
+            var source = await open(offset, cancellationToken).ConfigureAwait(false);
+            await using (source.ConfigureAwait(false))
+            {
+                for (var left = Size; left > 0;)
+                {
+                    var count = await source.ReadAsync(buffer.AsMemory(0, (int)Math.Min(left, HashBuffer)), cancellationToken).ConfigureAwait(false);
+                    if (count == 0)
+                        throw new EndOfStreamException($"unexpected size {offset + Size - left}, expected at least {offset + Size}");
+                    hash.AppendData(buffer, 0, count);
+                    left -= count;
+                }
+            }
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+        return new StoreBody(Size, token => open(offset, token), Convert.ToHexStringLower(hash.GetHashAndReset()));
     }
 }
 
@@ -105,7 +139,7 @@ public sealed class PartBuffer : IDisposable
     public StoreBody ToBody(bool hash) => new(
         Part.Size,
         _ => ValueTask.FromResult<Stream>(new MemoryStream(_bytes!, 0, (int)Part.Size, writable: false)),
-        hash ? Convert.ToHexStringLower(System.Security.Cryptography.SHA256.HashData(Memory.Span)) : null);
+        hash ? Convert.ToHexStringLower(SHA256.HashData(Memory.Span)) : null);
 
     /// <summary>Gives the memory back.</summary>
     public void Dispose()

@@ -13,7 +13,12 @@ namespace BuildKit.Session.Content;
 /// <param name="time">Clock of pauses; the system's by default.</param>
 public sealed class ContentClient(IGrpcChannel channel, string store, TimeProvider? time = null)
 {
-    private const int PieceSize = 1 << 20;
+    // A message with its frame fits into a buffer of 64 KiB.
+    private const int PieceSize = (64 << 10) - 256;
+
+    // Pieces on the way whose answers have not come: the client writes one while the next ones are read and sent.
+    private const int PiecesAhead = 16;
+
     private static readonly TimeSpan Pause = TimeSpan.FromMilliseconds(50);
 
     private readonly TimeProvider _time = time ?? TimeProvider.System;
@@ -99,16 +104,18 @@ public sealed class ContentClient(IGrpcChannel channel, string store, TimeProvid
         var digest = descriptor.Digest.ToString();
         using var hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
         var buffer = new byte[PieceSize];
-        long offset = 0;
+        long offset = 0, answered = 0;
         while (await content.ReadAtLeastAsync(buffer, buffer.Length, throwOnEndOfStream: false, cancellationToken) is var length and > 0)
         {
             hash.AppendData(buffer, 0, length);
             var request = new WriteContentRequest { Action = WriteAction.Write, Offset = offset, Data = UnsafeByteOperations.UnsafeWrap(buffer.AsMemory(0, length)) };
             offset += length;
-            var response = await ExchangeAsync(call, request, cancellationToken);
-            if (response.Offset != offset)
-                throw new InvalidDataException($"writing {digest} to the client: it has {response.Offset} bytes, {offset} were sent");
+            await call.SendAsync(request, cancellationToken);
+            if (offset - answered > PiecesAhead * PieceSize)
+                await AnswerAsync();
         }
+        while (answered < offset)
+            await AnswerAsync();
         var actual = Digest.FromSha256(hash.GetHashAndReset());
         if (offset != descriptor.Size || (descriptor.Digest.Algorithm == "sha256" && actual != descriptor.Digest))
             throw new InvalidDataException($"writing {digest} to the client: expected {descriptor.Size} bytes, got {offset} bytes with digest {actual}");
@@ -118,14 +125,26 @@ public sealed class ContentClient(IGrpcChannel channel, string store, TimeProvid
         while (await call.ReadAsync(cancellationToken) is not null)
         {
         }
+
+        // Every piece is answered, in order.
+        async Task AnswerAsync()
+        {
+            answered = Math.Min(answered + PieceSize, offset);
+            var response = await NextAsync(call, cancellationToken);
+            if (response.Offset != answered)
+                throw new InvalidDataException($"writing {digest} to the client: it has {response.Offset} bytes, {answered} were sent");
+        }
     }
 
     private static async Task<WriteContentResponse> ExchangeAsync(
         IGrpcCall<WriteContentRequest, WriteContentResponse> call, WriteContentRequest request, CancellationToken cancellationToken)
     {
         await call.SendAsync(request, cancellationToken);
-        return await call.ReadAsync(cancellationToken) ?? throw new RpcException(StatusCode.Unavailable, "the client's content store ended the call");
+        return await NextAsync(call, cancellationToken);
     }
+
+    private static async Task<WriteContentResponse> NextAsync(IGrpcCall<WriteContentRequest, WriteContentResponse> call, CancellationToken cancellationToken) =>
+        await call.ReadAsync(cancellationToken) ?? throw new RpcException(StatusCode.Unavailable, "the client's content store ended the call");
 
     private CallOptions Options() => new(new Metadata { { ContentStores.Header, store } });
 }

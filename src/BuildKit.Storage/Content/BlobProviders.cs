@@ -5,7 +5,9 @@ namespace BuildKit.Storage.Content;
 /// <summary>Copies between providers and stores.</summary>
 public static class BlobCopy
 {
-    private const int BufferSize = 1 << 17;
+    // Below the size of large objects, so that it is soon collected. It is not rented: a provider that is given up may write
+    // into it later.
+    private const int BufferSize = 80 << 10;
 
     /// <summary>
     /// Brings a blob into a store, verified; nothing is done when it is there. An interrupted copy is resumed,

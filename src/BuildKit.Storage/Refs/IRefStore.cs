@@ -26,6 +26,10 @@ public interface IRefStore
     /// <summary>The record of a layer blob on a parent, made (lazily) when there is none.</summary>
     Task<IImmutableRef> GetByBlobAsync(Descriptor descriptor, IImmutableRef? parent, RefOptions options, CancellationToken cancellationToken);
 
+    /// <summary>Fetches the blobs of all layers of a record, whether they are needed or not, and unpacks what is not unpacked:
+    /// for layers that cannot be had later.</summary>
+    Task PullAsync(IImmutableRef reference, CancellationToken cancellationToken);
+
     /// <summary>The merge of inputs; null for none, the input itself for one.</summary>
     Task<IImmutableRef?> MergeAsync(IReadOnlyList<IImmutableRef?> inputs, RefOptions options, CancellationToken cancellationToken);
 

@@ -11,13 +11,14 @@ namespace BuildKit.Storage.Refs;
 /// <param name="tempDirectory">Where trees are mounted for reading; made when it is missing.</param>
 public sealed class LayerTools(string tempDirectory) : ILayerTools
 {
+    private readonly GzipBlocks _blocks = GzipBlocks.ForAllCores();
     private readonly LayerDiffOptions _diff = new() { TempDirectory = Directory.CreateDirectory(tempDirectory).FullName };
 
     /// <inheritdoc/>
     public async Task<MadeLayer> WriteAsync(
         IReadOnlyList<MountSpec> lower, IReadOnlyList<MountSpec> upper, CompressionOptions compression, IBlobWriter output, CancellationToken cancellationToken)
     {
-        await using var writer = new LayerBlobWriter(output, compression);
+        await using var writer = new LayerBlobWriter(output, compression, _blocks);
         if (upper.Count == 0)
         {
             // A diff with nothing above deletes everything below: compare with an empty directory.
@@ -60,7 +61,7 @@ public sealed class LayerTools(string tempDirectory) : ILayerTools
         }
 
         await using var plain = await LayerDecompression.OpenAsync(layer, mediaType, cancellationToken);
-        await using var writer = new LayerBlobWriter(output, compression);
+        await using var writer = new LayerBlobWriter(output, compression, _blocks);
         await plain.CopyToAsync(writer, 1 << 17, cancellationToken);
         return Made(await writer.CompleteAsync(cancellationToken));
     }

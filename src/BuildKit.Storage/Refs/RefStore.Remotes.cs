@@ -80,10 +80,25 @@ public sealed partial class RefStore
         await using var lower = await MountsOfAsync(layer.IsDiff ? layer.LowerDiffParent : layer.Parent, options, cancellationToken);
         await using var upper = await MountsOfAsync(layer.IsDiff ? layer.UpperDiffParent : layer, options, cancellationToken);
 
+        await _compressions.WaitAsync(cancellationToken);
+        try
+        {
+            await WriteBlobAsync(layer, lower?.Mounts ?? [], upper?.Mounts ?? [], compression, cancellationToken);
+        }
+        finally
+        {
+            _compressions.Release();
+        }
+        return true;
+    }
+
+    private async Task WriteBlobAsync(
+        CacheRecord layer, IReadOnlyList<MountSpec> lower, IReadOnlyList<MountSpec> upper, CompressionOptions compression, CancellationToken cancellationToken)
+    {
         // tar → digest → compress → digest → file, in one pass.
         await using var writer = await _content.OpenWriterAsync(layer.Id, cancellationToken);
         await writer.TruncateAsync(cancellationToken);
-        var made = await _layers.WriteAsync(lower?.Mounts ?? [], upper?.Mounts ?? [], compression, writer, cancellationToken);
+        var made = await _layers.WriteAsync(lower, upper, compression, writer, cancellationToken);
         var size = writer.Offset;
         var labels = _links.LabelsOf(new Descriptor(made.MediaType, default, size) { Annotations = made.Annotations }, made.DiffId);
         var digest = await writer.CommitAsync(null, null, labels, cancellationToken);
@@ -99,7 +114,6 @@ public sealed partial class RefStore
             r.DiffId = made.DiffId;
             r.Size = -1;
         });
-        return true;
     }
 
     private async Task<MountLease?> MountsOfAsync(CacheRecord? record, RefOptions options, CancellationToken cancellationToken)

@@ -11,8 +11,25 @@ public sealed partial class RefStore
     private readonly SingleFlight<string, bool> _unlazying = new();
     private readonly SingleFlight<Digest, bool> _fetching = new();
 
+    /// <inheritdoc/>
+    public async Task PullAsync(IImmutableRef reference, CancellationToken cancellationToken)
+    {
+        await using var held = Borrow(reference, RefOptions.Default);
+        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await AllOrFirstFailureAsync(
+            [
+                FetchAllAsync(held.Record.LayerWalk(), held.Options, static _ => ValueTask.FromResult(true), failing.Token),
+                UnlazyAsync(held.Record, held.Options, topLevel: true, failing.Token, isFetching: true),
+            ], failing);
+    }
+
     /// <summary>Makes sure the snapshot of a record is there.</summary>
-    internal Task UnlazyAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
+    /// <param name="record">The record.</param>
+    /// <param name="options">How its layers are had.</param>
+    /// <param name="topLevel">Whether it is what was asked for.</param>
+    /// <param name="cancellationToken">Gives up.</param>
+    /// <param name="isFetching">Whether the caller is fetching the blobs of the record and of all below it.</param>
+    internal Task UnlazyAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken, bool isFetching = false)
     {
         lock (_gate)
         {
@@ -20,7 +37,7 @@ public sealed partial class RefStore
                 return Task.CompletedTask;
         }
 
-        return _unlazying.RunAsync(record.Id, cancel => UnlazyOnceAsync(record, options, topLevel, cancel), cancellationToken, means: options.Handlers);
+        return _unlazying.RunAsync(record.Id, cancel => UnlazyOnceAsync(record, options, topLevel, isFetching, cancel), cancellationToken, means: options.Handlers);
     }
 
     /// <summary>Makes sure the blob of a record is in the content store.</summary>
@@ -35,7 +52,7 @@ public sealed partial class RefStore
             static _ => true, cancellationToken);
     }
 
-    private async Task<bool> UnlazyOnceAsync(CacheRecord record, RefOptions options, bool topLevel, CancellationToken cancellationToken)
+    private async Task<bool> UnlazyOnceAsync(CacheRecord record, RefOptions options, bool topLevel, bool isFetching, CancellationToken cancellationToken)
     {
         // Who asked may give up before this ends.
         await using var kept = Hold(record, RefOptions.Default, countsUse: false);
@@ -56,7 +73,7 @@ public sealed partial class RefStore
         if (record.Kind is RecordKind.Merge or RecordKind.Diff)
             await CombineAsync(record, options, topLevel, cancellationToken);
         else
-            await UnpackAsync(record, options, cancellationToken);
+            await UnpackAsync(record, options, isFetching, cancellationToken);
         MarkUnpacked(record);
         return true;
     }
@@ -68,11 +85,17 @@ public sealed partial class RefStore
         r.BlobOnly = false;
     });
 
-    private async Task UnpackAsync(CacheRecord record, RefOptions options, CancellationToken cancellationToken)
+    private async Task UnpackAsync(CacheRecord record, RefOptions options, bool isFetching, CancellationToken cancellationToken)
     {
-        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        var parent = record.Parent is null ? Task.CompletedTask : UnlazyAsync(record.Parent, options, topLevel: false, failing.Token);
-        await AllOrFirstFailureAsync([parent, FetchBlobAsync(record, options, failing.Token)], failing);
+        using (var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
+        {
+            // The lowest blobs come first: a layer is unpacked while those above it are on their way.
+            var fetching = isFetching ? Task.CompletedTask : FetchAllAsync(record.LayerWalk(), options, IsLazyAsync, failing.Token);
+            var parent = record.Parent is null ? Task.CompletedTask : UnlazyAsync(record.Parent, options, topLevel: false, failing.Token, isFetching: true);
+            await AllOrFirstFailureAsync([fetching, parent], failing);
+        }
+
+        await FetchBlobAsync(record, options, cancellationToken);
 
         var status = $"extracting {record.Blob}";
         options.Progress?.Invoke(status, 0, 0, false);
@@ -108,6 +131,19 @@ public sealed partial class RefStore
             Change(record, r => r.Description = "pulled from " + handler.Ref);
         options.Progress?.Invoke(status, 0, 0, true);
     }
+
+    private async ValueTask<bool> IsLazyAsync(CacheRecord layer) =>
+        layer.BlobOnly && await _snapshotter.StatAsync(layer.SnapshotId, CancellationToken.None) is null;
+
+    private Task FetchAllAsync(IEnumerable<CacheRecord> layers, RefOptions options, Func<CacheRecord, ValueTask<bool>> wanted, CancellationToken cancellationToken) =>
+        Parallel.ForEachAsync(
+            layers.Where(static layer => !layer.Blob.IsEmpty),
+            new ParallelOptions { MaxDegreeOfParallelism = _options.ParallelDownloads, CancellationToken = cancellationToken },
+            async (layer, stop) =>
+            {
+                if (await wanted(layer))
+                    await FetchBlobAsync(layer, options, stop);
+            });
 
     private async Task ApplyAsync(CacheRecord record, IReadOnlyList<MountSpec> mounts, CancellationToken cancellationToken)
     {

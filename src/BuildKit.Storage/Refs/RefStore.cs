@@ -30,6 +30,7 @@ public sealed partial class RefStore : IRefStore
     private readonly TimeProvider _time;
     private readonly RefStoreOptions _options;
     private readonly SemaphoreSlim _downloads;
+    private readonly SemaphoreSlim _compressions;
 
     internal RefStore(
         string root, ISnapshotter snapshotter, FileContentStore content, BlobLeases leases, RecordTable table, ILayerTools layers,
@@ -46,6 +47,7 @@ public sealed partial class RefStore : IRefStore
         _time = time;
         _options = options;
         _downloads = new SemaphoreSlim(options.ParallelDownloads);
+        _compressions = new SemaphoreSlim(options.ParallelCompressions);
     }
 
     /// <summary>A record is gone, with everything it described: keys that lead to it are worth nothing any more.</summary>

@@ -115,6 +115,30 @@ public sealed class RefStoreTests
     }
 
     [Fact]
+    public async Task A_tree_that_is_there_needs_no_blobs_but_pulling_brings_them()
+    {
+        await using var fixture = await StorageFixture.OpenAsync();
+        var provider = new MemoryProvider();
+        Descriptor[] gzip = [provider.AddListing(CompressionType.Gzip, "a"), provider.AddListing(CompressionType.Gzip, "b")];
+        Descriptor[] zstd = [provider.AddListing(CompressionType.Zstd, "a"), provider.AddListing(CompressionType.Zstd, "b")];
+        var options = provider.Options([.. gzip, .. zstd]);
+        await using var low = await fixture.Refs.GetByBlobAsync(gzip[0], null, options, default);
+        await using var top = await fixture.Refs.GetByBlobAsync(gzip[1], low, options, default);
+        await fixture.Refs.PullAsync(top, default);
+        Assert.Equal((2, 2), (provider.Opened, fixture.Layers.Applied));
+        Assert.All(gzip, layer => Assert.True(fixture.Root.Content.Contains(layer.Digest)));
+
+        await using var otherLow = await fixture.Refs.GetByBlobAsync(zstd[0], null, options, default);
+        await using var otherTop = await fixture.Refs.GetByBlobAsync(zstd[1], otherLow, options, default);
+        await otherTop.ExtractAsync(default);
+        Assert.Equal((2, 2), (provider.Opened, fixture.Layers.Applied));
+        await fixture.Refs.PullAsync(otherTop, default);
+        Assert.Equal((4, 2), (provider.Opened, fixture.Layers.Applied));
+        Assert.All(zstd, layer => Assert.True(fixture.Root.Content.Contains(layer.Digest)));
+        Assert.Equal(["a", "b"], await StorageFixture.FilesAsync(otherTop));
+    }
+
+    [Fact]
     public async Task A_layer_that_does_not_unpack_to_its_diff_id_is_refused()
     {
         await using var fixture = await StorageFixture.OpenAsync();

@@ -116,19 +116,19 @@ internal static class S3Cache
             }
             await progress.RunAsync($"writing layer {descriptor.Digest}", descriptor.Size, sent => RemoteCacheException.WrapAsync("error writing layer blob", () =>
             {
-                ValueTask<Stream> OpenAsync(CancellationToken token) => OpenBlobAsync(blob, token);
+                ValueTask<Stream> OpenAsync(long offset, CancellationToken token) => OpenBlobAsync(blob, offset, token);
                 // The name of a blob is the hash that the signature covers.
                 return descriptor.Size < S3Client.PartSize && descriptor.Digest.Algorithm == "sha256"
-                    ? client.PutAsync(key, new StoreBody(descriptor.Size, OpenAsync, descriptor.Digest.Hex) { Progress = sent }, cancellationToken)
+                    ? client.PutAsync(key, new StoreBody(descriptor.Size, token => OpenAsync(0, token), descriptor.Digest.Hex) { Progress = sent }, cancellationToken)
                     : client.PutPartsAsync(key, OpenAsync, descriptor.Size, sent, cancellationToken);
             })).ConfigureAwait(false);
         }
 
-        private static async ValueTask<Stream> OpenBlobAsync(LayerBlob blob, CancellationToken cancellationToken)
+        private static async ValueTask<Stream> OpenBlobAsync(LayerBlob blob, long offset, CancellationToken cancellationToken)
         {
             try
             {
-                return await blob.Provider.OpenAsync(blob.Descriptor, 0, cancellationToken).ConfigureAwait(false);
+                return await blob.Provider.OpenAsync(blob.Descriptor, offset, cancellationToken).ConfigureAwait(false);
             }
             catch (Exception e) when (e is not OperationCanceledException)
             {

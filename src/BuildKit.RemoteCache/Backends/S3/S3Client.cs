@@ -118,28 +118,35 @@ internal sealed class S3Client(StoreConnection store, S3Endpoint endpoint, strin
 
     /// <summary>Writes an object in parts, several at once, from one reading of its bytes. A failed upload is taken back.</summary>
     /// <param name="key">The object.</param>
-    /// <param name="open">Opens its bytes.</param>
+    /// <param name="open">Opens its bytes at an offset.</param>
     /// <param name="size">Its size in bytes.</param>
     /// <param name="progress">Receives the bytes stored so far.</param>
     /// <param name="cancellationToken">Ends the upload.</param>
-    public Task PutPartsAsync(string key, Func<CancellationToken, ValueTask<Stream>> open, long size, IProgress<long>? progress, CancellationToken cancellationToken) =>
+    public Task PutPartsAsync(string key, Func<long, CancellationToken, ValueTask<Stream>> open, long size, IProgress<long>? progress, CancellationToken cancellationToken) =>
         MultipartAsync(key, [], async (uploadId, etags) =>
         {
-            var source = await open(cancellationToken).ConfigureAwait(false);
+            var stored = 0L;
+            var options = new ParallelOptions { MaxDegreeOfParallelism = PartsAtOnce, CancellationToken = cancellationToken };
+            var parts = TransferPart.Cut(size, PartSize, MostParts);
+            var source = await open(0, cancellationToken).ConfigureAwait(false);
             await using (source.ConfigureAwait(false))
             {
-                var stored = 0L;
-                var options = new ParallelOptions { MaxDegreeOfParallelism = PartsAtOnce, CancellationToken = cancellationToken };
-                await Parallel.ForEachAsync(buffers.ReadAsync(source, TransferPart.Cut(size, PartSize, MostParts), cancellationToken), options, async (buffer, token) =>
-                {
-                    using (buffer)
+                // A file is read when its parts are sent. What comes from another store comes once, and is held meanwhile.
+                await (source.CanSeek
+                    ? Parallel.ForEachAsync(parts, options, async (part, token) => await SendAsync(part, await part.ToBodyAsync(open, token).ConfigureAwait(false), token).ConfigureAwait(false))
+                    : Parallel.ForEachAsync(buffers.ReadAsync(source, parts, cancellationToken), options, async (buffer, token) =>
                     {
-                        var request = Request(HttpMethod.Put, "UploadPart", key, $"partNumber={Number(buffer.Part.Number)}&uploadId={uploadId}&x-id=UploadPart", [new("Content-Type", OctetStream)]);
-                        using var answer = await store.SendAsync(request with { Body = buffer.ToBody(hash: true) }, token).ConfigureAwait(false);
-                        etags[buffer.Part.Number] = answer.Header("ETag");
-                        progress?.Report(Interlocked.Add(ref stored, buffer.Part.Size));
-                    }
-                }).ConfigureAwait(false);
+                        using (buffer)
+                            await SendAsync(buffer.Part, buffer.ToBody(hash: true), token).ConfigureAwait(false);
+                    })).ConfigureAwait(false);
+            }
+
+            async Task SendAsync(TransferPart part, StoreBody body, CancellationToken token)
+            {
+                var request = Request(HttpMethod.Put, "UploadPart", key, $"partNumber={Number(part.Number)}&uploadId={uploadId}&x-id=UploadPart", [new("Content-Type", OctetStream)]);
+                using var answer = await store.SendAsync(request with { Body = body }, token).ConfigureAwait(false);
+                etags[part.Number] = answer.Header("ETag");
+                progress?.Report(Interlocked.Add(ref stored, part.Size));
             }
         }, cancellationToken);
 

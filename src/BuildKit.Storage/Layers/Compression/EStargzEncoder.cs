@@ -24,10 +24,10 @@ internal sealed class EStargzEncoder : LayerEncoder
     private readonly Task _splitting;
     private long _uncompressed;
 
-    internal EStargzEncoder(HashingSink sink, int level)
+    internal EStargzEncoder(HashingSink sink, GzipBlocks blocks, int level)
     {
         _sink = sink;
-        _gzip = new ParallelGzip(sink, level);
+        _gzip = new ParallelGzip(sink, blocks, level);
         _splitting = Task.Run(SplitAsync, CancellationToken.None);
     }
 
@@ -65,6 +65,7 @@ internal sealed class EStargzEncoder : LayerEncoder
     {
         await _pipe.Writer.CompleteAsync(new OperationCanceledException()).ConfigureAwait(false);
         await _splitting.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _gzip.DisposeAsync().ConfigureAwait(false);
     }
 
     private async Task SplitAsync()

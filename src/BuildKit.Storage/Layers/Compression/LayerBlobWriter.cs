@@ -32,17 +32,20 @@ public sealed class LayerBlobWriter : ForwardStream
 
     /// <summary>Writes the blob to a stream, which stays open.</summary>
     public LayerBlobWriter(Stream output, CompressionOptions options)
-        : this(output.WriteAsync, options, hashes: true)
+        : this(output.WriteAsync, options, hashes: true, GzipBlocks.ForAllCores())
     {
     }
 
     /// <summary>Writes the blob into an ingest; committing it is the caller's.</summary>
-    public LayerBlobWriter(IBlobWriter output, CompressionOptions options)
-        : this(output.WriteAsync, options, hashes: false)
+    /// <param name="output">The ingest.</param>
+    /// <param name="options">How to compress.</param>
+    /// <param name="blocks">What layers that are made at the same time share; null for blocks of its own.</param>
+    public LayerBlobWriter(IBlobWriter output, CompressionOptions options, GzipBlocks? blocks = null)
+        : this(output.WriteAsync, options, hashes: false, blocks ?? GzipBlocks.ForAllCores())
     {
     }
 
-    private LayerBlobWriter(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write, CompressionOptions options, bool hashes)
+    private LayerBlobWriter(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write, CompressionOptions options, bool hashes, GzipBlocks blocks)
         : base(FileAccess.Write)
     {
         _type = options.Type;
@@ -50,8 +53,8 @@ public sealed class LayerBlobWriter : ForwardStream
         _encoder = options.Type switch
         {
             CompressionType.Uncompressed => new PlainEncoder(_sink),
-            CompressionType.Gzip => new GzipEncoder(_sink, options.Level ?? -1),
-            CompressionType.EStargz => new EStargzEncoder(_sink, options.Level ?? -1),
+            CompressionType.Gzip => new GzipEncoder(_sink, blocks, options.Level ?? -1),
+            CompressionType.EStargz => new EStargzEncoder(_sink, blocks, options.Level ?? -1),
             CompressionType.Zstd => new ZstdEncoder(_sink, options.Level ?? -1),
             _ => throw new ArgumentOutOfRangeException(nameof(options), options.Type, "unsupported compression type"),
         };

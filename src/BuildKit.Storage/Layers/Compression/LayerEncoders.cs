@@ -26,9 +26,9 @@ internal sealed class PlainEncoder(HashingSink sink) : LayerEncoder
     internal override ValueTask<EncodedLayer> CompleteAsync(CancellationToken cancellationToken) => ValueTask.FromResult(EncodedLayer.Plain);
 }
 
-internal sealed class GzipEncoder(HashingSink sink, int level) : LayerEncoder
+internal sealed class GzipEncoder(HashingSink sink, GzipBlocks blocks, int level) : LayerEncoder
 {
-    private readonly ParallelGzip _gzip = new(sink, level);
+    private readonly ParallelGzip _gzip = new(sink, blocks, level);
 
     internal override ValueTask WriteAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) => _gzip.WriteAsync(bytes, cancellationToken);
 
@@ -38,6 +38,8 @@ internal sealed class GzipEncoder(HashingSink sink, int level) : LayerEncoder
         await _gzip.FlushAsync(cancellationToken).ConfigureAwait(false);
         return EncodedLayer.Plain;
     }
+
+    public override ValueTask DisposeAsync() => _gzip.DisposeAsync();
 }
 
 internal sealed class ZstdEncoder : LayerEncoder

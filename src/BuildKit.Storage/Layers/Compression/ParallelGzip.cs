@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Collections.Concurrent;
 using System.IO.Compression;
 
 namespace BuildKit.Storage.Layers.Compression;
@@ -8,40 +7,37 @@ namespace BuildKit.Storage.Layers.Compression;
 /// gzip on all cores: blocks of fixed size are deflated independently, each ending on a byte boundary, and joined
 /// into one member. The bytes depend on content and level only, not on the number of cores.
 /// </summary>
-internal sealed class ParallelGzip
+internal sealed class ParallelGzip : IAsyncDisposable
 {
-    /// <summary>Uncompressed bytes of a block: large enough to cost no ratio, small enough to spread.</summary>
-    internal const int BlockSize = 1 << 20;
-
     private readonly HashingSink _sink;
+    private readonly GzipBlocks _blocks;
     private readonly ZLibCompressionOptions _options;
     private readonly byte _extraFlags;
-    private readonly int _parallel = Math.Max(2, Environment.ProcessorCount);
-    private readonly Queue<Task<Block>> _running = new();
-    private readonly Stack<byte[]> _free = new();
-    private readonly ConcurrentBag<MemoryStream> _outputs = [];
+    private readonly Queue<Task<Deflated>> _running = new();
     private readonly List<long> _memberOffsets = [];
-    private byte[] _current = [];
-    private int _length;
+    private GzipBlock? _current;
     private uint _crc;
     private long _memberSize;
     private bool _memberOpen;
     private bool _memberStarted;
 
     /// <param name="sink">Gets the compressed bytes in order.</param>
+    /// <param name="blocks">What blocks are taken from.</param>
     /// <param name="level">-2 (Huffman only), -1 (default) or 0..9, as Go numbers levels.</param>
     /// <exception cref="ArgumentException"><c>gzip: invalid compression level: n</c>.</exception>
-    internal ParallelGzip(HashingSink sink, int level)
+    internal ParallelGzip(HashingSink sink, GzipBlocks blocks, int level)
     {
         if (level is < -2 or > 9)
             throw new ArgumentException($"gzip: invalid compression level: {level}", nameof(level));
         _sink = sink;
+        _blocks = blocks;
         _extraFlags = level switch { 9 => 2, 1 => 4, _ => 0 };
         _options = new ZLibCompressionOptions
         {
             CompressionLevel = level < 0 ? 6 : level,
             CompressionStrategy = level == -2 ? ZLibCompressionStrategy.HuffmanOnly : ZLibCompressionStrategy.Default,
         };
+        _blocks.Enter();
     }
 
     /// <summary>Where each member begun so far starts in the output; complete after <see cref="FlushAsync"/>.</summary>
@@ -52,13 +48,12 @@ internal sealed class ParallelGzip
         while (!bytes.IsEmpty)
         {
             _memberStarted = true;
-            if (_length == BlockSize)
+            if (_current?.Length == GzipBlock.Size)
                 await StartBlockAsync(cancellationToken).ConfigureAwait(false);
-            if (_current.Length == 0)
-                _current = _free.TryPop(out var free) ? free : new byte[BlockSize];
-            var count = Math.Min(bytes.Length, BlockSize - _length);
-            bytes.Span[..count].CopyTo(_current.AsSpan(_length));
-            _length += count;
+            _current ??= await RentBlockAsync(cancellationToken).ConfigureAwait(false);
+            var count = Math.Min(bytes.Length, GzipBlock.Size - _current.Length);
+            bytes.Span[..count].CopyTo(_current.Source.AsSpan(_current.Length));
+            _current.Length += count;
             bytes = bytes[count..];
         }
     }
@@ -71,9 +66,9 @@ internal sealed class ParallelGzip
     {
         if (!_memberStarted && !evenIfEmpty)
             return;
-        if (_length > 0)
+        if (_current is not null)
             await StartBlockAsync(cancellationToken).ConfigureAwait(false);
-        _running.Enqueue(Task.FromResult(default(Block)));
+        _running.Enqueue(Task.FromResult(default(Deflated)));
         _memberStarted = false;
         NextMember++;
     }
@@ -81,33 +76,60 @@ internal sealed class ParallelGzip
     /// <summary>Writes every byte and ended member to the sink.</summary>
     internal async ValueTask FlushAsync(CancellationToken cancellationToken)
     {
-        if (_length > 0)
+        if (_current is not null)
             await StartBlockAsync(cancellationToken).ConfigureAwait(false);
         while (_running.Count > 0)
             await WriteOldestAsync(cancellationToken).ConfigureAwait(false);
     }
 
+    /// <summary>Gives back what a failure left.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        while (_running.TryDequeue(out var deflating))
+        {
+            if ((await deflating.ConfigureAwait(false)).Block is { } block)
+                _blocks.Return(block);
+        }
+        if (_current is not null)
+            _blocks.Return(_current);
+        _current = null;
+        _blocks.Leave();
+    }
+
+    /// <summary>A block to fill. When all are taken, blocks of this layer are written and used again, so that no layer that has
+    /// one waits for another layer.</summary>
+    private async ValueTask<GzipBlock> RentBlockAsync(CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            if (_blocks.TryRent() is { } block)
+                return block;
+            if (_running.Count == 0)
+                return await _blocks.RentAsync(cancellationToken).ConfigureAwait(false);
+            await WriteOldestAsync(cancellationToken).ConfigureAwait(false);
+        }
+    }
+
     private async ValueTask StartBlockAsync(CancellationToken cancellationToken)
     {
-        while (_running.Count >= 2 * _parallel)
+        var block = _current!;
+        _current = null;
+        _running.Enqueue(Task.Run(() => Deflate(block), CancellationToken.None));
+        while (_running.TryPeek(out var oldest) && oldest.IsCompletedSuccessfully)
             await WriteOldestAsync(cancellationToken).ConfigureAwait(false);
-        var (bytes, length) = (_current, _length);
-        _running.Enqueue(Task.Run(() => Compress(bytes, length), cancellationToken));
-        _current = [];
-        _length = 0;
     }
 
     private async ValueTask WriteOldestAsync(CancellationToken cancellationToken)
     {
-        var block = await _running.Dequeue().ConfigureAwait(false);
+        var deflated = await _running.Peek().ConfigureAwait(false);
         await OpenMemberAsync(cancellationToken).ConfigureAwait(false);
-        if (block.Length > 0)
+        if (deflated.Block is { } block)
         {
-            await _sink.WriteAsync(block.Deflated, cancellationToken).ConfigureAwait(false);
-            _crc = Crc32.Combine(_crc, block.Crc, block.Length);
+            await _sink.WriteAsync(deflated.Bytes, cancellationToken).ConfigureAwait(false);
+            _crc = Crc32.Combine(_crc, deflated.Crc, block.Length);
             _memberSize += block.Length;
-            _free.Push(block.Source);
-            _outputs.Add(block.Output);
+            _ = _running.Dequeue();
+            _blocks.Return(block);
             return;
         }
         // The end of a member: a last, empty block, then CRC and size.
@@ -116,6 +138,7 @@ internal sealed class ParallelGzip
         BinaryPrimitives.WriteUInt32LittleEndian(end.AsSpan(2), _crc);
         BinaryPrimitives.WriteUInt32LittleEndian(end.AsSpan(6), (uint)_memberSize);
         await _sink.WriteAsync(end, cancellationToken).ConfigureAwait(false);
+        _ = _running.Dequeue();
         _memberOpen = false;
         _crc = 0;
         _memberSize = 0;
@@ -131,25 +154,25 @@ internal sealed class ParallelGzip
     }
 
     /// <summary>Lets the platform's gzip do block and CRC: header (10 bytes), data up to the flush mark, [end block, CRC, size].</summary>
-    private Block Compress(byte[] bytes, int length)
+    private Deflated Deflate(GzipBlock block)
     {
         const int Header = 10, Trailer = 8;
-        if (!_outputs.TryTake(out var output))
-            output = new MemoryStream(BlockSize + (BlockSize >> 8));
+        var output = block.Output;
         output.SetLength(0);
         int flushed;
         using (var gzip = new GZipStream(output, _options, leaveOpen: true))
         {
-            gzip.Write(bytes, 0, length);
+            gzip.Write(block.Source, 0, block.Length);
             gzip.Flush();
             flushed = (int)output.Length;
         }
         var all = output.GetBuffer().AsMemory(0, (int)output.Length);
         var crc = BinaryPrimitives.ReadUInt32LittleEndian(all.Span[^Trailer..]);
-        return new Block(bytes, length, all[Header..flushed], crc, output);
+        return new Deflated(block, all[Header..flushed], crc);
     }
 
-    private readonly record struct Block(byte[] Source, int Length, ReadOnlyMemory<byte> Deflated, uint Crc, MemoryStream Output);
+    /// <summary>A compressed block; without one, the end of a member.</summary>
+    private readonly record struct Deflated(GzipBlock? Block, ReadOnlyMemory<byte> Bytes, uint Crc);
 }
 
 /// <summary>The CRC of two joined pieces from the CRCs of each.</summary>

@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Threading.Channels;
 using BuildKit.Oci;
 
@@ -24,7 +25,7 @@ internal sealed class ReadAheadStream : ForwardStream
         : base(FileAccess.Read)
     {
         for (var i = 0; i < BlocksAhead; i++)
-            _free.Writer.TryWrite(new byte[BlockSize]);
+            _free.Writer.TryWrite(ArrayPool<byte>.Shared.Rent(BlockSize));
         _reader = Task.Run(() => FillAsync(source, _stop.Token), CancellationToken.None);
     }
 
@@ -45,6 +46,13 @@ internal sealed class ReadAheadStream : ForwardStream
         await _stop.CancelAsync().ConfigureAwait(false);
         await _reader.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         _stop.Dispose();
+        if (_current.Length > 0)
+            ArrayPool<byte>.Shared.Return(_current);
+        _current = [];
+        while (_full.Reader.TryRead(out var block))
+            ArrayPool<byte>.Shared.Return(block.Bytes);
+        while (_free.Reader.TryRead(out var free))
+            ArrayPool<byte>.Shared.Return(free);
         await base.DisposeAsync().ConfigureAwait(false);
     }
 
@@ -74,10 +82,10 @@ internal sealed class ReadAheadStream : ForwardStream
             while (true)
             {
                 var block = await _free.Reader.ReadAsync(cancellationToken).ConfigureAwait(false);
-                var length = await source.ReadAtLeastAsync(block, block.Length, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
+                var length = await source.ReadAtLeastAsync(block.AsMemory(0, BlockSize), BlockSize, throwOnEndOfStream: false, cancellationToken).ConfigureAwait(false);
                 if (length > 0)
                     await _full.Writer.WriteAsync((block, length), cancellationToken).ConfigureAwait(false);
-                if (length < block.Length)
+                if (length < BlockSize)
                     break;
             }
             _full.Writer.Complete();

@@ -50,11 +50,12 @@ internal sealed class ImageArchive
         return new ImageArchive(image.Blobs, contents.Manifests.Concat(contents.Blobs), index, dockerManifest);
     }
 
-    /// <summary>Makes sure every blob is here; opening one fetches it.</summary>
+    /// <summary>Makes sure every blob is here; opening one fetches it. How many are fetched at once is for the store to say.</summary>
     public async Task FetchAsync(CancellationToken cancellationToken)
     {
-        foreach (var blob in _blobs.Values)
-            await (await _source.OpenAsync(blob, 0, cancellationToken)).DisposeAsync();
+        using var failing = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        await ParallelTasks.RunAsync(_blobs.Values.Select<Descriptor, Func<Task>>(blob => async () =>
+            await (await _source.OpenAsync(blob, 0, failing.Token)).DisposeAsync()), failing);
     }
 
     /// <summary>Writes the tar: entries in the order of their names, no times, no owners.</summary>
