@@ -1,3 +1,4 @@
+using BuildKit.Daemon.Attesting;
 using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Solving;
@@ -16,9 +17,9 @@ using Microsoft.Extensions.Logging;
 namespace BuildKit.Daemon.Control;
 
 /// <summary>
-/// <c>Control/Solve</c>, in this order (spec 01 §7): the request as older clients write it → outputs and cache
-/// exports checked → job → permissions → frontend, definition or the client's own frontend → results computed →
-/// outputs → cache exports → answer.
+/// <c>Control/Solve</c>, in this order (spec 01 §7, 07 §2): the request as older clients write it → outputs, cache exports
+/// and attestations checked → job → permissions → frontend, definition or the client's own frontend → results computed →
+/// attestations added → outputs → cache exports → answer.
 /// </summary>
 internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, BuildLog builds, ILogger<SolveRequests> logger)
 {
@@ -49,8 +50,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         Modernize(request);
         var exporters = Exporters(request);
         var cacheExports = await CacheExportsAsync(request, cancellationToken);
-        if (request.FrontendAttrs.Keys.FirstOrDefault(key => key.StartsWith("attest:", StringComparison.Ordinal) && !IsOffByDefault(request.FrontendAttrs[key])) is { } attestation)
-            logger.LogWarning("attestations are not made by this version: {Option}={Value} is left out", attestation, request.FrontendAttrs[attestation]);
+        var attestations = AttestationProcessors.Parse(request.FrontendAttrs);
 
         var job = services.Solver.NewJob(request.Ref);
         job.SessionId = request.Session;
@@ -59,7 +59,10 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var failed = true;
         try
         {
-            var result = await ResultAsync(build, request, cancellationToken);
+            var scope = new CaptureScope(null);
+            var result = await ResultAsync(build, scope, request, cancellationToken);
+            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+            await attestations.AddAsync(build, services, scope, result, cancellationToken);
             var exported = await LostLayers.RenewingAsync(services.Solver, services.Refs, async () =>
             {
                 foreach (var lazy in result.All)
@@ -84,7 +87,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         }
     }
 
-    private async Task<BuildResult> ResultAsync(Build build, SolveRequest request, CancellationToken cancellationToken)
+    private async Task<BuildResult> ResultAsync(Build build, CaptureScope scope, SolveRequest request, CancellationToken cancellationToken)
     {
         IReadOnlyList<CacheImport> imports =
             [.. request.Cache.Imports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
@@ -94,13 +97,13 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
             throw new InvalidOperationException("cannot solve with both Definition and Frontend specified");
         // A definition without operations is an empty result; only a request without any waits for its caller to build.
         if (request.Definition is { } definition && request.Frontend.Length == 0)
-            return await build.SolveAsync(definition, imports, [], evaluate: false, cancellationToken);
+            return await build.SolveAsync(scope, definition, imports, [], evaluate: false, cancellationToken);
         if (request.Frontend.Length > 0)
         {
             return await build.RunFrontendAsync(
-                request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), inputs, imports, [], cancellationToken);
+                scope, request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), inputs, imports, [], cancellationToken);
         }
-        await using var gateway = new GatewayBuild(build, services) { Inputs = inputs };
+        await using var gateway = new GatewayBuild(build, services, scope) { Inputs = inputs };
         using (gateways.Register(request.Ref, gateway))
             return await gateway.Returned.WaitAsync(cancellationToken);
     }
@@ -178,6 +181,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                 {
                     IsBundle = attestation.IsBundle,
                     Ref = attestation.Ref is null ? null : await attestation.Ref.EvaluateRefAsync(cancellationToken),
+                    Content = attestation.Content,
                     Path = attestation.Path,
                     PredicateType = attestation.PredicateType,
                     Metadata = attestation.Metadata,
@@ -244,9 +248,6 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                 throw new InvalidOperationException("invalid nil selector in policy");
         return [policy];
     }
-
-    private static bool IsOffByDefault(string attestation) =>
-        attestation.Contains("disabled=true", StringComparison.Ordinal) || attestation.Contains("inline-only=true", StringComparison.Ordinal);
 
     /// <summary>Older clients name one output, one cache export and cache imports in fields of their own.</summary>
     private static void Modernize(SolveRequest request)

@@ -36,7 +36,9 @@ internal static class AttestationReading
             else if (attestation.Content is null && attestation.PredicateType.StartsWith(ProvenancePrefix, StringComparison.Ordinal))
                 throw new InvalidOperationException("frontend may not set provenance attestations");
             else
-                result.Add(new ReadAttestation(attestation, attestation.Content ?? await ReadFileAsync(attestation, temporaryDirectory, cancellationToken)));
+                result.Add(new ReadAttestation(attestation, attestation.Content is { } make
+                    ? await make(cancellationToken)
+                    : await ReadFileAsync(attestation, temporaryDirectory, cancellationToken)));
         }
         return [.. result.Where(IsCoreSbom), .. result.Where(attestation => !IsCoreSbom(attestation))];
     }

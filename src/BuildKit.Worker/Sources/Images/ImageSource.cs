@@ -44,6 +44,8 @@ public sealed class ImageSource(ImageResolver resolver, IRefStore refs) : ISourc
     {
         private ImageLayers? _layers;
 
+        public SourceMaterial Material { get; } = new ImageMaterial(reference.ToString(), platform, IsLocal: false);
+
         public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {
             var layers = await ResolveAsync(context, cancellationToken);

@@ -45,6 +45,8 @@ public sealed class OciLayoutSource(IClientSessions sessions, IRefStore refs) : 
     {
         private ImageLayers? _layers;
 
+        public SourceMaterial Material { get; } = new ImageMaterial(reference.ToString(), platform, IsLocal: true);
+
         public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {
             var layers = await ResolveAsync(context, cancellationToken);
