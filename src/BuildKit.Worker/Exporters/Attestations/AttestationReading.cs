@@ -65,14 +65,10 @@ internal static class AttestationReading
     private static async Task<List<ReadAttestation>> UnbundleAsync(ExportAttestation bundle, string temporaryDirectory, CancellationToken cancellationToken)
     {
         await using var mounted = await MountAsync(bundle.Ref!, temporaryDirectory, cancellationToken);
-        var directory = RootedPath.Resolve(mounted.Root, bundle.Path, followLast: true).Trim('/');
+        var directory = RootedPath.Resolve(mounted.Root, bundle.Path, followLast: true);
         var result = new List<ReadAttestation>();
-        foreach (var entry in LinuxDirectory.ReadSorted(Path.Combine(mounted.Root, directory)))
-        {
-            var path = directory.Length == 0 ? entry.Name : $"{directory}/{entry.Name}";
-            var json = await ReadAsync(mounted.Root, path, cancellationToken);
-            result.Add(ParseStatement(json, bundle, entry.Name));
-        }
+        foreach (var entry in LinuxDirectory.ReadSorted(directory))
+            result.Add(ParseStatement(await ReadAsync(directory, entry.Name, cancellationToken), bundle, entry.Name));
         return result;
     }
 
