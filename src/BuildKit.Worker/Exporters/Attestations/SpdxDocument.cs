@@ -95,8 +95,8 @@ internal static class SpdxDocument
             Texts(package, "name");
             Text("SPDXID", SpdxId.Element(package.Text("SPDXID")));
             NonEmpty(package, "versionInfo", "packageFileName");
-            _json.WriteText("supplier", SpdxId.OptionalAgent(package.Text("supplier")));
-            _json.WriteText("originator", SpdxId.OptionalAgent(package.Text("originator")));
+            _json.WriteText("supplier", SpdxId.Supplier(package.Text("supplier")));
+            _json.WriteText("originator", SpdxId.Originator(package.Text("originator")));
             Texts(package, "downloadLocation");
             _json.WriteName("filesAnalyzed");
             _json.WriteBoolean(package.Boolean("filesAnalyzed", missing: true));

@@ -130,7 +130,18 @@ internal static class SpdxId
 
     /// <summary>As <see cref="Agent"/>, or nothing, or <c>NOASSERTION</c>.</summary>
     /// <exception cref="FormatException">It is none of them.</exception>
-    public static string OptionalAgent(string agent) => agent is "" or "NOASSERTION" ? agent : Agent(agent);
+    public static string Supplier(string agent) => agent is "" or "NOASSERTION" ? agent : Agent(agent);
+
+    /// <summary>As <see cref="Supplier"/>; a blank after the type is not needed.</summary>
+    /// <exception cref="FormatException">It is none of them.</exception>
+    public static string Originator(string agent)
+    {
+        if (agent is "" or "NOASSERTION")
+            return agent;
+        var colon = agent.IndexOf(':', StringComparison.Ordinal);
+        var name = agent[(colon + 1)..].TrimStart(' ', '\t');
+        return colon >= 0 && name.Length > 0 ? $"{agent[..colon]}: {name}" : throw new FormatException($"failed to parse agent '{agent}'");
+    }
 }
 
 /// <summary>A relationship between two elements.</summary>
