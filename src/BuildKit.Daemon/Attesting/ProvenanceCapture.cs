@@ -207,8 +207,13 @@ public static class FrontendArguments
         {
             if (key is "cgroup-parent" or "image-resolve-mode" or "platform" or "cache-imports" || key.StartsWith("attest:", StringComparison.Ordinal))
                 continue;
-            arguments.Add(key, key == context || key.StartsWith(ContextKey + ":", StringComparison.Ordinal) ? RedactedUrl.Of(value) : value);
+            var isContext = key == context || key == ContextKey || key.StartsWith(ContextKey + ":", StringComparison.Ordinal);
+            arguments.Add(key, isContext && !NamesImage(value) ? RedactedUrl.Of(value) : value);
         }
         return arguments;
     }
+
+    /// <summary>In the name of an image, a digest follows the <c>@</c>.</summary>
+    private static bool NamesImage(string context) =>
+        context.StartsWith("docker-image://", StringComparison.Ordinal) || context.StartsWith("oci-layout://", StringComparison.Ordinal);
 }

@@ -15,7 +15,7 @@ public sealed class ProvenanceTests(BuildFixture fixture) : IClassFixture<BuildF
 
     private string EscapedHost => Uri.EscapeDataString(fixture.Registry.Host);
 
-    private async Task<string> BaseDigestAsync() => Digest.Sha256(await fixture.Registry.GetManifestAsync("base:latest")).Hex;
+    private async Task<string> BaseDigestAsync() => Digest.Sha256(await fixture.Registry.GetManifestAsync(fixture.Base)).Hex;
 
     [EndToEndFact("git")]
     public async Task Everything_that_goes_in_is_listed_and_max_tells_how_it_was_asked_for()
