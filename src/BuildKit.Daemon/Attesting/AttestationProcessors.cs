@@ -42,7 +42,7 @@ internal sealed class AttestationProcessors
     {
         if (_sbom is null && _provenance is null)
             return;
-        var platforms = ResultPlatforms.Resolve(result.Metadata, isMap: result.IsKeyed, services.DefaultPlatform);
+        var platforms = ResultPlatforms.Resolve(result.Metadata, isMap: false, services.DefaultPlatform);
         // Taken before the scan: its outcome is no part of what the result was made of.
         var captures = new ResultCaptures([.. result.All], scope, platforms);
         if (_sbom is not null)
@@ -54,6 +54,9 @@ internal sealed class AttestationProcessors
     private async Task ScanAsync(
         SbomRequest request, Build build, BuildServices services, IReadOnlyList<ResultPlatform> platforms, BuildResult result, CancellationToken cancellationToken)
     {
+        // A question to the frontend has no result that could be scanned.
+        if (result.Ref is null && result.Refs.Values.All(reference => reference is null))
+            return;
         if (result.Attestations.Values.Any(list => list.Exists(attestation => SbomScanner.IsBillOfMaterials(attestation.PredicateType))))
             return;
         var client = new DockerfileClient(

@@ -208,7 +208,7 @@ internal static class ProvenancePredicate
                 else
                     arguments[key] = value;
             }
-            return new Request(arguments, RedactedUrl.Of(context), DigestOf(capture, context), entryPoint, versionControl, isShortened);
+            return new Request(arguments, context, DigestOf(capture, context), entryPoint, versionControl, isShortened);
         }
 
         public void Write(CanonicalJsonWriter json, ProvenanceCapture capture, bool isMax, Platform platform)

@@ -16,11 +16,12 @@ internal static class ImageStatements
     /// <param name="names">The exporter's raw names.</param>
     /// <param name="platform">The platform.</param>
     /// <param name="image">The image's manifest.</param>
-    /// <param name="layers">The image's layers as the manifest lists them; null when its tree is empty.</param>
+    /// <param name="tree">The image's tree; null when it is empty.</param>
+    /// <param name="layers">The image's layers as the manifest lists them.</param>
     /// <param name="cancellationToken">Ends the reading.</param>
     public static async Task<IReadOnlyList<AttestationStatement>> MakeAsync(
-        ExporterServices services, IReadOnlyList<ExportAttestation> attestations, string names, Platform platform, Descriptor image, RemoteLayers? layers,
-        CancellationToken cancellationToken)
+        ExporterServices services, IReadOnlyList<ExportAttestation> attestations, string names, Platform platform, Descriptor image,
+        IImmutableRef? tree, RemoteLayers layers, CancellationToken cancellationToken)
     {
         var read = await AttestationReading.ReadAsync(attestations, services.TemporaryDirectory, cancellationToken);
         var subjects = names.Split(',', StringSplitOptions.RemoveEmptyEntries)
@@ -29,7 +30,7 @@ internal static class ImageStatements
         var statements = new List<AttestationStatement>();
         foreach (var attestation in read)
         {
-            var supplemented = layers is not null && IsCoreSbom(attestation.Source) ? await SupplementAsync(services, attestation, layers, cancellationToken) : attestation;
+            var supplemented = tree is not null && IsCoreSbom(attestation.Source) ? await SupplementAsync(services, attestation, tree, layers, cancellationToken) : attestation;
             statements.Add(new AttestationStatement(attestation.Source.PredicateType, InTotoStatements.Make(supplemented, subjects, indented: false)));
         }
         return statements;
@@ -40,10 +41,10 @@ internal static class ImageStatements
         && UnixPath.Base(attestation.Path).Split('.')[0] == Encoding.UTF8.GetString(name);
 
     private static async Task<ReadAttestation> SupplementAsync(
-        ExporterServices services, ReadAttestation attestation, RemoteLayers layers, CancellationToken cancellationToken)
+        ExporterServices services, ReadAttestation attestation, IImmutableRef tree, RemoteLayers layers, CancellationToken cancellationToken)
     {
         var json = await SpdxDocument.SupplementAsync(
-            attestation.Predicate, (paths, token) => LayerFiles.FindAsync(layers, paths, token), $"Tool: buildkit-{services.Version}", cancellationToken);
+            attestation.Predicate, (paths, token) => LayerFiles.FindAsync(layers, tree, paths, token), $"Tool: buildkit-{services.Version}", cancellationToken);
         return json is null ? attestation : attestation with { Predicate = json };
     }
 }

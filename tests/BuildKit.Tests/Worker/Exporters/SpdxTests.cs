@@ -59,13 +59,13 @@ public sealed class SpdxTests
         var provider = new MemoryProvider();
         var bottom = await AddAsync("a", "dir/b", "gone", "./dotted");
         var top = await AddAsync("a", ".wh.gone", "dir/.wh..wh..opq", "link/");
-        var found = await LayerFiles.FindAsync(new RemoteLayers([bottom, top], provider), ["/a", "/dir/b", "/gone", "/dotted", "/link", "/never"], default);
+        var found = await LayerFiles.FindAsync(new RemoteLayers([bottom, top], provider), null, ["/a", "/dir/b", "/gone", "/dotted", "/link", "/never"], default);
         Assert.Equal(
             [("/a", top.Digest), ("/dir/b", bottom.Digest), ("/dotted", bottom.Digest), ("/gone", bottom.Digest), ("/link", top.Digest)],
             found.OrderBy(file => file.Key, StringComparer.Ordinal).Select(file => (file.Key, file.Value)));
         // Once all are found, no further layer is read.
         var opened = provider.Opened;
-        await LayerFiles.FindAsync(new RemoteLayers([bottom, top], provider), ["/a"], default);
+        await LayerFiles.FindAsync(new RemoteLayers([bottom, top], provider), null, ["/a"], default);
         Assert.Equal(1, provider.Opened - opened);
 
         async Task<Descriptor> AddAsync(params string[] names)
