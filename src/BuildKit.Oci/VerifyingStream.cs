@@ -6,7 +6,7 @@ namespace BuildKit.Oci;
 /// Passes a blob through and verifies it: reading past the expected size, ending before it, or ending with another
 /// digest is an <see cref="InvalidDataException"/> at the moment the end is read. A consumer that stops early gets no verdict.
 /// </summary>
-public sealed class VerifyingStream : Stream
+public sealed class VerifyingStream : ForwardStream
 {
     private readonly Stream _source;
     private readonly Digest _expected;
@@ -22,6 +22,7 @@ public sealed class VerifyingStream : Stream
     /// <param name="size">Its size in bytes; 0 or less when unknown.</param>
     /// <param name="leaveOpen">Whether the source outlives this stream.</param>
     public VerifyingStream(Stream source, Digest expected, long size, bool leaveOpen = false)
+        : base(FileAccess.Read)
     {
         (_source, _expected, _size, _leaveOpen) = (source, expected, size, leaveOpen);
         _hash = IncrementalHash.CreateHash(expected.Algorithm switch
@@ -37,23 +38,11 @@ public sealed class VerifyingStream : Stream
     public bool IsVerified => _verified;
 
     /// <inheritdoc/>
-    public override bool CanRead => true;
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-    /// <inheritdoc/>
-    public override bool CanWrite => false;
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
     public override long Position
     {
         get => _read;
         set => throw new NotSupportedException();
     }
-
-    /// <inheritdoc/>
-    public override int Read(byte[] buffer, int offset, int count) => Read(buffer.AsSpan(offset, count));
 
     /// <inheritdoc/>
     public override int Read(Span<byte> buffer)
@@ -64,28 +53,12 @@ public sealed class VerifyingStream : Stream
     }
 
     /// <inheritdoc/>
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    /// <inheritdoc/>
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
         var count = await _source.ReadAsync(buffer, cancellationToken);
         Account(buffer.Span[..count], buffer.Length > 0 && count == 0);
         return count;
     }
-
-    /// <inheritdoc/>
-    public override void Flush()
-    {
-    }
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)

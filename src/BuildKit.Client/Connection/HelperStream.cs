@@ -2,11 +2,12 @@ using System.ComponentModel;
 using System.Diagnostics;
 using System.Globalization;
 using System.Text;
+using BuildKit.Oci;
 
 namespace BuildKit.Client;
 
 /// <summary>A running helper command as a stream: what is written goes to its input, its output is read (spec 08 §5.1).</summary>
-internal sealed class HelperStream : Stream
+internal sealed class HelperStream : ForwardStream
 {
     private const int KeptErrorText = 4 << 10;
     private static readonly TimeSpan EndPatience = TimeSpan.FromSeconds(3);
@@ -18,24 +19,11 @@ internal sealed class HelperStream : Stream
     private bool _isDisposed;
 
     private HelperStream(Process process, string command)
+        : base(FileAccess.ReadWrite)
     {
         _process = process;
         _command = command;
         _errorText = KeepErrorTextAsync(process.StandardError.BaseStream);
-    }
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
     }
 
     /// <summary>Starts a command in a session of its own, so that an interrupt at the terminal does not reach it.</summary>
@@ -63,9 +51,6 @@ internal sealed class HelperStream : Stream
         return length;
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         try
@@ -80,22 +65,7 @@ internal sealed class HelperStream : Stream
         }
     }
 
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
     public override Task FlushAsync(CancellationToken cancellationToken) => _process.StandardInput.BaseStream.FlushAsync(cancellationToken);
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("only asynchronous reading");
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("only asynchronous writing");
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     public override async ValueTask DisposeAsync()
     {

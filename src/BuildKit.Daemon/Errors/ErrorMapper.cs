@@ -35,9 +35,6 @@ internal static class ErrorMapper
                 case JobNotFoundException:
                     code ??= StatusCode.NotFound;
                     break;
-                case JobExistsException:
-                    code ??= StatusCode.AlreadyExists;
-                    break;
                 case UnsupportedFrontendCapException cap:
                     code ??= StatusCode.Unimplemented;
                     details.Add(TypedErrors.Encode(new Protocol.ErrDefs.FrontendCap { Name = cap.Name }));

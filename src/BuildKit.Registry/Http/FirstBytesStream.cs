@@ -1,3 +1,5 @@
+using BuildKit.Oci;
+
 namespace BuildKit.Registry.Http;
 
 /// <summary>The answer to a TLS hello was no TLS record.</summary>
@@ -10,21 +12,10 @@ internal sealed class NoTlsRecordException(bool isHttp) : IOException(
 
 /// <summary>A connection under TLS whose first five bytes are looked at: a server that speaks plain HTTP is told apart from
 /// one that speaks nonsense (spec 07 §12.2).</summary>
-internal sealed class FirstBytesStream(Stream inner) : Stream
+internal sealed class FirstBytesStream(Stream inner) : ForwardStream(FileAccess.ReadWrite)
 {
     private const int RecordHeader = 5;
     private bool _seen;
-
-    public override bool CanRead => true;
-    public override bool CanSeek => false;
-    public override bool CanWrite => true;
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -37,23 +28,15 @@ internal sealed class FirstBytesStream(Stream inner) : Stream
         return count;
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
+    public override int Read(Span<byte> buffer) => inner.Read(buffer);
 
-    public override int Read(byte[] buffer, int offset, int count) => inner.Read(buffer, offset, count);
-
-    public override void Write(byte[] buffer, int offset, int count) => inner.Write(buffer, offset, count);
-
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        inner.WriteAsync(buffer, offset, count, cancellationToken);
+    public override void Write(ReadOnlySpan<byte> buffer) => inner.Write(buffer);
 
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
         inner.WriteAsync(buffer, cancellationToken);
 
     public override void Flush() => inner.Flush();
     public override Task FlushAsync(CancellationToken cancellationToken) => inner.FlushAsync(cancellationToken);
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -1,56 +1,10 @@
+using BuildKit.Oci;
 using BuildKit.Registry.Http;
 
 namespace BuildKit.Registry.Transfer;
 
-/// <summary>A stream that is read through another one, asynchronously and forward only.</summary>
-public abstract class ReadThroughStream : Stream
-{
-    /// <inheritdoc/>
-    public override bool CanRead => true;
-
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-
-    /// <inheritdoc/>
-    public override bool CanWrite => false;
-
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
-
-    /// <inheritdoc/>
-    public abstract override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default);
-
-    /// <inheritdoc/>
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    /// <inheritdoc/>
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("blobs from a network are read asynchronously");
-
-    /// <inheritdoc/>
-    public override void Flush()
-    {
-    }
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-}
-
 /// <summary>A body that ends its answer when disposed; a broken connection is a <see cref="RegistryTransportException"/>.</summary>
-internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ReadThroughStream
+internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ForwardStream(FileAccess.Read)
 {
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -64,7 +18,7 @@ internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ReadThr
         }
     }
 
-    public override int Read(byte[] buffer, int offset, int count) => body.Read(buffer, offset, count);
+    public override int Read(Span<byte> buffer) => body.Read(buffer);
 
     protected override void Dispose(bool disposing)
     {
@@ -78,7 +32,7 @@ internal sealed class AnswerStream(Stream body, RegistryAnswer answer) : ReadThr
 }
 
 /// <summary>A stream that holds a transfer slot until disposed.</summary>
-internal sealed class SlotStream(Stream body, IDisposable slot) : ReadThroughStream
+internal sealed class SlotStream(Stream body, IDisposable slot) : ForwardStream(FileAccess.Read)
 {
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => body.ReadAsync(buffer, cancellationToken);
 
@@ -107,7 +61,7 @@ public sealed record ResumeRules(Func<Exception, bool> IsBroken, Func<string, Ex
 /// <param name="offset">First byte wanted.</param>
 /// <param name="size">Size of the whole blob in bytes; 0 or less when unknown.</param>
 /// <param name="rules">What counts as broken.</param>
-public sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> open, long offset, long size, ResumeRules rules) : ReadThroughStream
+public sealed class ResumingStream(Func<long, CancellationToken, Task<Stream>> open, long offset, long size, ResumeRules rules) : ForwardStream(FileAccess.Read)
 {
     private const int MostBreaks = 3;
 

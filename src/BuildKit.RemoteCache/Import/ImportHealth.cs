@@ -108,39 +108,10 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
         }
     }
 
-    private sealed class GuardedStream(GuardedProvider provider, Digest digest, Stream inner) : Stream
+    private sealed class GuardedStream(GuardedProvider provider, Digest digest, Stream inner) : ForwardStream(FileAccess.Read)
     {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position
-        {
-            get => throw new NotSupportedException();
-            set => throw new NotSupportedException();
-        }
-
         public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
             new(provider.ExchangeAsync(digest, token => inner.ReadAsync(buffer, token), cancellationToken));
-
-        public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-            ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("layers of a cache are read asynchronously");
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-        public override void Flush()
-        {
-        }
 
         public override ValueTask DisposeAsync() => inner.DisposeAsync();
 

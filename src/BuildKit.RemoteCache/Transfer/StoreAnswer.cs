@@ -1,3 +1,4 @@
+using BuildKit.Oci;
 using BuildKit.Registry.Transfer;
 
 namespace BuildKit.RemoteCache.Transfer;
@@ -34,7 +35,7 @@ public sealed class StoreAnswer : IDisposable
         _limit.Dispose();
     }
 
-    private sealed class OwningStream(StoreAnswer answer) : ReadThroughStream
+    private sealed class OwningStream(StoreAnswer answer) : ForwardStream(FileAccess.Read)
     {
         public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) => answer.Body.ReadAsync(buffer, cancellationToken);
 
@@ -48,7 +49,7 @@ public sealed class StoreAnswer : IDisposable
 }
 
 /// <summary>The body of an answer, watched.</summary>
-internal sealed class StoreAnswerStream(Stream body, StoreRequest request, IStoreProtocol protocol, SilenceLimit limit) : ReadThroughStream
+internal sealed class StoreAnswerStream(Stream body, StoreRequest request, IStoreProtocol protocol, SilenceLimit limit) : ForwardStream(FileAccess.Read)
 {
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {

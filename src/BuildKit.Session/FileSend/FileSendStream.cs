@@ -1,3 +1,4 @@
+using BuildKit.Oci;
 using BuildKit.Protocol.Grpc;
 using BuildKit.Session.FileSync;
 
@@ -7,7 +8,7 @@ namespace BuildKit.Session.FileSend;
 /// Writes into a client's file; messages stay far below the client's limit of 4 MiB. Writing fails with the
 /// client's <see cref="RpcException"/>, <see cref="StatusCode.AlreadyExists"/> when it does not want the bytes.
 /// </summary>
-public sealed class FileSendStream : Stream
+public sealed class FileSendStream : ForwardStream
 {
     private const int BufferSize = 64 << 10;
     private const int MaxMessage = 3 << 20;
@@ -16,26 +17,8 @@ public sealed class FileSendStream : Stream
     private readonly byte[] _buffer = new byte[BufferSize];
     private int _buffered;
 
-    internal FileSendStream(IGrpcCall<FileSyncMessage, FileSyncMessage> call) => _call = call;
-
-    /// <inheritdoc/>
-    public override bool CanRead => false;
-
-    /// <inheritdoc/>
-    public override bool CanSeek => false;
-
-    /// <inheritdoc/>
-    public override bool CanWrite => true;
-
-    /// <inheritdoc/>
-    public override long Length => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
+    internal FileSendStream(IGrpcCall<FileSyncMessage, FileSyncMessage> call)
+        : base(FileAccess.Write) => _call = call;
 
     /// <inheritdoc/>
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
@@ -52,10 +35,6 @@ public sealed class FileSendStream : Stream
         buffer.CopyTo(_buffer);
         _buffered = buffer.Length;
     }
-
-    /// <inheritdoc/>
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <summary>Sends what is buffered.</summary>
     public override async Task FlushAsync(CancellationToken cancellationToken)
@@ -81,18 +60,6 @@ public sealed class FileSendStream : Stream
 
     /// <inheritdoc/>
     public override void Flush() => throw new NotSupportedException("only asynchronous writing");
-
-    /// <inheritdoc/>
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("only asynchronous writing");
-
-    /// <inheritdoc/>
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    /// <inheritdoc/>
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     private ValueTask SendAsync(ReadOnlyMemory<byte> bytes, CancellationToken cancellationToken) =>
         _call.SendAsync(FileSyncMessage.ForBytes(bytes), cancellationToken);

@@ -1,3 +1,4 @@
+using BuildKit.Oci;
 using BuildKit.Protocol.Control;
 using BuildKit.Protocol.Grpc;
 using Google.Protobuf;
@@ -10,7 +11,7 @@ namespace BuildKit.Session.Transport;
 /// </summary>
 internal sealed class TunnelStream(
     Func<CancellationToken, ValueTask<BytesMessage?>> receive,
-    Func<BytesMessage, CancellationToken, ValueTask> send) : Stream
+    Func<BytesMessage, CancellationToken, ValueTask> send) : ForwardStream(FileAccess.ReadWrite)
 {
     private const int SliceSize = 256 << 10;
 
@@ -21,20 +22,6 @@ internal sealed class TunnelStream(
 
     /// <summary>Completes when this end has been closed.</summary>
     public Task Disposed => _disposed.Task;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position
-    {
-        get => throw new NotSupportedException();
-        set => throw new NotSupportedException();
-    }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -62,9 +49,6 @@ internal sealed class TunnelStream(
         return count;
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         using var both = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, _lifetime.Token);
@@ -82,25 +66,6 @@ internal sealed class TunnelStream(
             throw new IOException($"the session's stream broke: {e.Message}", e);
         }
     }
-
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-    public override void Flush()
-    {
-    }
-
-    public override int Read(byte[] buffer, int offset, int count) =>
-        throw new NotSupportedException("the session's stream is asynchronous");
-
-    public override void Write(byte[] buffer, int offset, int count) =>
-        throw new NotSupportedException("the session's stream is asynchronous");
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -51,6 +51,8 @@ internal sealed class ProcessRun(OciRuntime runtime, string containerId, string?
             await running.WaitForExitAsync(CancellationToken.None);
             // A background process without a process sandbox may hold the pipes open for ever.
             await Task.WhenAll(outputs).WaitAsync(TimeSpan.FromSeconds(10), CancellationToken.None).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            foreach (var output in outputs.Where(output => output.IsFaulted))
+                logger.LogWarning(output.Exception!.InnerException, "a part of what container {Id} printed was lost", containerId);
             await ended.CancelAsync();
             await killer;
             await input;

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using BuildKit.Oci;
 using BuildKit.Storage.Layers.Compression;
 using BuildKit.Storage.Layers.Tar;
 
@@ -35,7 +36,7 @@ internal static class ArchiveReader
     }
 
     /// <summary>What a program decompresses (<c>-d -c -q</c>), fed from a stream that stays open.</summary>
-    private sealed class FilterStream : Stream
+    private sealed class FilterStream : ForwardStream
     {
         private readonly Process _process;
         private readonly CancellationTokenSource _stop = new();
@@ -43,6 +44,7 @@ internal static class ArchiveReader
         private readonly Task<string> _errors;
 
         internal FilterStream(string program, Stream source)
+            : base(FileAccess.Read)
         {
             var start = new ProcessStartInfo(program) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
             foreach (var argument in (string[])["-d", "-c", "-q"])
@@ -58,16 +60,6 @@ internal static class ArchiveReader
             _errors = _process.StandardError.ReadToEndAsync(_stop.Token);
             _feeding = FeedAsync(source);
         }
-
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
@@ -105,17 +97,5 @@ internal static class ArchiveReader
                 _process.StandardInput.Close();
             }
         }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("read asynchronously");
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

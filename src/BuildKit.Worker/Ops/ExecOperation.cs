@@ -7,9 +7,7 @@ using BuildKit.Worker.Ops.Digests;
 using BuildKit.Worker.Ops.Exec;
 using BuildKit.Worker.Results;
 using BuildKit.Worker.Sessions;
-using NetworkMode = BuildKit.Worker.Executor.NetworkMode;
 using Platform = BuildKit.Oci.Platform;
-using SecurityMode = BuildKit.Worker.Executor.SecurityMode;
 using Ulimit = BuildKit.Worker.Executor.Ulimit;
 
 namespace BuildKit.Worker.Ops;
@@ -83,13 +81,8 @@ public sealed class ExecOperation(
             Mounts = containerMounts,
             Hostname = meta.Hostname,
             ExtraHosts = [.. meta.ExtraHosts.Select(host => new ExtraHost(host.Host, host.IP))],
-            Network = op.Network switch
-            {
-                NetMode.Host => NetworkMode.Host,
-                NetMode.None => NetworkMode.None,
-                _ => NetworkMode.Default,
-            },
-            Security = op.Security == Protocol.Pb.SecurityMode.Insecure ? SecurityMode.Insecure : SecurityMode.Sandbox,
+            Network = op.Network.ToNetwork(),
+            Security = op.Security.ToSecurity(),
             CgroupParent = meta.CgroupParent,
             Ulimits = [.. meta.Ulimit.Select(limit => new Ulimit(limit.Name, limit.Soft, limit.Hard))],
             RemoveMountStubsRecursive = meta.RemoveMountStubsRecursive,

@@ -1,4 +1,5 @@
 using System.Text;
+using System.Text.RegularExpressions;
 using BuildKit.Oci;
 using BuildKit.RemoteCache.Config;
 using BuildKit.Storage.Content;
@@ -7,7 +8,7 @@ namespace BuildKit.IntegrationTests.RemoteCache;
 
 /// <summary>Brings two exports of the same build to the same bytes, if they differ only in what may differ: times, the digests
 /// of layers, and the order that follows from those.</summary>
-internal static class CacheComparison
+internal static partial class CacheComparison
 {
     private static readonly Rfc3339Time NoTime = Rfc3339Time.From(DateTimeOffset.MinValue);
 
@@ -54,11 +55,17 @@ internal static class CacheComparison
     public static string NormalizeInline(CacheConfig config) =>
         Encoding.UTF8.GetString(CacheConfig.RecordsToJson(config.Records.Select(WithoutTimes).ToList())).Replace("},{", "},\n{", StringComparison.Ordinal);
 
-    /// <summary>What the manifest says of each kind of layer.</summary>
-    public static IEnumerable<string> LayerKinds(IReadOnlyList<Descriptor> layers) => layers
-        .Select(l => $"{l.MediaType} {string.Join(' ', l.Annotations.Keys.Order(StringComparer.Ordinal))}")
-        .Distinct(StringComparer.Ordinal)
-        .Order(StringComparer.Ordinal);
+    /// <summary>A manifest or index, a descriptor a line, without digests, sizes and times. Layers are sorted: their order follows
+    /// from their digests.</summary>
+    public static string NormalizeManifest(byte[] json)
+    {
+        var text = Time().Replace(Size().Replace(Hash().Replace(Encoding.UTF8.GetString(json), "sha256:…"), "\"size\":…"), "createdat\":\"…");
+        var lines = text.Replace("{\"mediaType\"", "\n{\"mediaType\"", StringComparison.Ordinal).Replace("},\n", "}\n", StringComparison.Ordinal).Split('\n');
+        var layers = new Queue<string>(lines.Where(IsLayer).Order(StringComparer.Ordinal));
+        return string.Join('\n', lines.Select(line => IsLayer(line) ? layers.Dequeue() : line));
+
+        static bool IsLayer(string line) => line.Contains("layer.v1", StringComparison.Ordinal) || line.Contains("rootfs", StringComparison.Ordinal);
+    }
 
     /// <summary>A config, an entry a line.</summary>
     public static string Text(CacheConfig config) => Encoding.UTF8.GetString(config.ToJson()).Replace("},{", "},\n{", StringComparison.Ordinal);
@@ -68,6 +75,15 @@ internal static class CacheComparison
         Results = record.Results.Select(r => r with { CreatedAt = NoTime }).ToList(),
         Chains = record.Chains.Select(c => c with { CreatedAt = NoTime }).ToList(),
     };
+
+    [GeneratedRegex("sha256:[0-9a-f]{64}")]
+    private static partial Regex Hash();
+
+    [GeneratedRegex("\"size\": ?[0-9]+")]
+    private static partial Regex Size();
+
+    [GeneratedRegex("createdat\":\"[^\"]+")]
+    private static partial Regex Time();
 
     private sealed class Everything : IBlobProvider
     {

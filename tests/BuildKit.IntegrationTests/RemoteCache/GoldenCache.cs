@@ -80,7 +80,7 @@ public sealed record GoldenCache(string Path, string Version, string Dockerfile)
         {
             var copy = temp.Sub("cache");
             CopyTree(LayoutFolder, copy);
-            var tag = ImageIndex.Parse(await File.ReadAllBytesAsync(System.IO.Path.Combine(copy, "index.json"))).Manifests[0].Annotations["org.opencontainers.image.ref.name"];
+            var tag = RootOf(copy).Annotations["org.opencontainers.image.ref.name"];
             return $"type=local,src={copy},tag={tag}";
         }
         var reference = $"{registry.Host}/golden/{Path.Replace("v0.", "v0-", StringComparison.Ordinal).Replace(".", "-", StringComparison.Ordinal)}:{Version}";
@@ -97,7 +97,7 @@ public sealed record GoldenCache(string Path, string Version, string Dockerfile)
         }
         foreach (var (descriptor, bytes) in manifests)
             await pusher.PushManifestAsync(descriptor, bytes);
-        var root = await File.ReadAllBytesAsync(System.IO.Path.Combine(Folder, "manifest.json"));
+        var root = ReadRoot();
         await pusher.PushManifestAsync(Descriptor.Of(MediaTypeOf(root)!, root), root, Version);
         return $"type=registry,ref={reference}";
     }
@@ -107,17 +107,22 @@ public sealed record GoldenCache(string Path, string Version, string Dockerfile)
     {
         if (IsLocal)
             return ReadLayout(LayoutFolder).Config;
-        var root = File.ReadAllBytes(System.IO.Path.Combine(Folder, "manifest.json"));
-        return ReadManifest(root, digest => File.ReadAllBytes(System.IO.Path.Combine(Folder, "blobs", "sha256-" + digest.Hex))).Config;
+        return ReadManifest(ReadRoot(), digest => File.ReadAllBytes(System.IO.Path.Combine(Folder, "blobs", "sha256-" + digest.Hex))).Config;
     }
 
+    /// <summary>The manifest or index that an import of this cache reads first.</summary>
+    public byte[] ReadRoot() => IsLocal ? ReadRoot(LayoutFolder) : File.ReadAllBytes(System.IO.Path.Combine(Folder, "manifest.json"));
+
+    /// <summary>The manifest or index that the first entry of a cache directory's index names.</summary>
+    public static byte[] ReadRoot(string directory) => ReadBlob(directory, RootOf(directory).Digest);
+
     /// <summary>What the first entry of a cache directory's index leads to.</summary>
-    public static (CacheConfig Config, IReadOnlyList<Descriptor> Layers, byte[] ConfigJson) ReadLayout(string directory)
-    {
-        byte[] Blob(Digest digest) => File.ReadAllBytes(System.IO.Path.Combine(directory, "blobs", "sha256", digest.Hex));
-        var root = ImageIndex.Parse(File.ReadAllBytes(System.IO.Path.Combine(directory, "index.json"))).Manifests[0];
-        return ReadManifest(Blob(root.Digest), Blob);
-    }
+    public static (CacheConfig Config, IReadOnlyList<Descriptor> Layers, byte[] ConfigJson) ReadLayout(string directory) =>
+        ReadManifest(ReadRoot(directory), digest => ReadBlob(directory, digest));
+
+    private static Descriptor RootOf(string directory) => ImageIndex.Parse(File.ReadAllBytes(System.IO.Path.Combine(directory, "index.json"))).Manifests[0];
+
+    private static byte[] ReadBlob(string directory, Digest digest) => File.ReadAllBytes(System.IO.Path.Combine(directory, "blobs", "sha256", digest.Hex));
 
     /// <summary>The cache a manifest leads to: its own, or the inline one of the (first) image.</summary>
     public static (CacheConfig Config, IReadOnlyList<Descriptor> Layers, byte[] ConfigJson) ReadManifest(byte[] json, Func<Digest, byte[]> blob)

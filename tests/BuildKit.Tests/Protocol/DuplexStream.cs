@@ -1,9 +1,10 @@
 using System.IO.Pipelines;
+using BuildKit.Oci;
 
 namespace BuildKit.Tests.Protocol;
 
 /// <summary>Two connected streams in memory.</summary>
-internal sealed class DuplexStream(PipeReader reader, PipeWriter writer) : Stream
+internal sealed class DuplexStream(PipeReader reader, PipeWriter writer) : ForwardStream(FileAccess.ReadWrite)
 {
     private readonly Stream _input = reader.AsStream();
     private readonly Stream _output = writer.AsStream();
@@ -16,35 +17,17 @@ internal sealed class DuplexStream(PipeReader reader, PipeWriter writer) : Strea
         return (new(back.Reader, there.Writer), new(there.Reader, back.Writer));
     }
 
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
-    public override void Flush()
-    {
-    }
-
     public override Task FlushAsync(CancellationToken cancellationToken) => _output.FlushAsync(cancellationToken);
 
-    public override int Read(byte[] buffer, int offset, int count) => _input.Read(buffer, offset, count);
+    public override int Read(Span<byte> buffer) => _input.Read(buffer);
 
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
         _input.ReadAsync(buffer, cancellationToken);
 
-    public override void Write(byte[] buffer, int offset, int count) => _output.Write(buffer, offset, count);
+    public override void Write(ReadOnlySpan<byte> buffer) => _output.Write(buffer);
 
     public override async ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default) =>
         await _output.WriteAsync(buffer, cancellationToken);
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

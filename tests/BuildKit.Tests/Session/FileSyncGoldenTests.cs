@@ -182,16 +182,9 @@ public sealed class FileSyncGoldenTests
 
         private async Task RunAsync(ServerStream<FileSyncMessage, FileSyncMessage> stream)
         {
-            try
-            {
-                foreach (var entry in _entries.EnumerateArray())
-                    await stream.SendAsync(FileSyncMessage.ForStat(GoldenTree.StatOf(entry)), stream.CancellationToken);
-                await stream.SendAsync(FileSyncMessage.ForStat(null), stream.CancellationToken);
-            }
-            catch (OperationCanceledException)
-            {
-                // The receiver is gone; what it said before is still to be read.
-            }
+            foreach (var entry in _entries.EnumerateArray())
+                await SendAsync(FileSyncMessage.ForStat(GoldenTree.StatOf(entry)));
+            await SendAsync(FileSyncMessage.ForStat(null));
             while (await stream.ReadAsync(CancellationToken.None) is { } message)
             {
                 if (message.Type == PacketType.Error)
@@ -201,14 +194,26 @@ public sealed class FileSyncGoldenTests
                 }
                 if (message.Type == PacketType.Fin)
                 {
-                    await stream.SendAsync(FileSyncMessage.ForFin(), stream.CancellationToken);
+                    await SendAsync(FileSyncMessage.ForFin());
                     return;
                 }
                 Requested.Add(message.Id);
                 ReadOnlyMemory<byte> content = GoldenTree.Content(_entries[(int)message.Id]);
                 for (; content.Length > 0; content = content[Math.Min(32768, content.Length)..])
-                    await stream.SendAsync(FileSyncMessage.ForData(message.Id, content[..Math.Min(32768, content.Length)]), stream.CancellationToken);
-                await stream.SendAsync(FileSyncMessage.ForData(message.Id, default), stream.CancellationToken);
+                    await SendAsync(FileSyncMessage.ForData(message.Id, content[..Math.Min(32768, content.Length)]));
+                await SendAsync(FileSyncMessage.ForData(message.Id, default));
+            }
+
+            async Task SendAsync(FileSyncMessage message)
+            {
+                try
+                {
+                    await stream.SendAsync(message, stream.CancellationToken);
+                }
+                catch (OperationCanceledException)
+                {
+                    // The receiver is gone; what it said before is still to be read.
+                }
             }
         }
     }

@@ -7,8 +7,6 @@ using BuildKit.Storage.Refs;
 using BuildKit.Worker.Executor;
 using BuildKit.Worker.Ops.Exec;
 using BuildKit.Worker.Sessions;
-using NetworkMode = BuildKit.Worker.Executor.NetworkMode;
-using SecurityMode = BuildKit.Worker.Executor.SecurityMode;
 
 namespace BuildKit.Daemon.Gateway.Containers;
 
@@ -115,7 +113,7 @@ internal sealed class GatewayContainer : IAsyncDisposable
         await Task.Yield();
         if (_request.Network == NetMode.Host && !_permissions.NetworkHost)
             throw new LlbException("network.host is not allowed");
-        if (init.Security == Protocol.Pb.SecurityMode.Insecure && !_permissions.SecurityInsecure)
+        if (init.Security.ToSecurity() == Worker.Executor.SecurityMode.Insecure && !_permissions.SecurityInsecure)
             throw new LlbException("security.insecure is not allowed");
         var meta = init.Meta ?? throw new LlbException("a process without arguments cannot be started");
         IReadOnlyList<string> args = meta.Args;
@@ -151,13 +149,8 @@ internal sealed class GatewayContainer : IAsyncDisposable
                 Mounts = mounts,
                 Hostname = _request.Hostname,
                 ExtraHosts = [.. _request.ExtraHosts.Select(host => new ExtraHost(host.Host, host.IP))],
-                Network = _request.Network switch
-                {
-                    NetMode.Host => NetworkMode.Host,
-                    NetMode.None => NetworkMode.None,
-                    _ => NetworkMode.Default,
-                },
-                Security = init.Security == Protocol.Pb.SecurityMode.Insecure ? SecurityMode.Insecure : SecurityMode.Sandbox,
+                Network = _request.Network.ToNetwork(),
+                Security = init.Security.ToSecurity(),
                 RemoveMountStubsRecursive = meta.RemoveMountStubsRecursive,
                 Process = process,
                 Started = started,

@@ -203,7 +203,7 @@ internal sealed class GitHubActionsCache
     }
 
     /// <summary>A download whose final failure is told.</summary>
-    private sealed class WatchedStream(Stream inner, Action<TransferException> failed) : ReadThroughStream
+    private sealed class WatchedStream(Stream inner, Action<TransferException> failed) : ForwardStream(FileAccess.Read)
     {
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {

@@ -129,18 +129,8 @@ internal sealed class EStargzEncoder : LayerEncoder
     }
 
     /// <summary>Compresses every byte the tar reader takes, in order, headers and padding included.</summary>
-    private sealed class CopyingStream(EStargzEncoder owner, Stream source) : Stream
+    private sealed class CopyingStream(EStargzEncoder owner, Stream source) : ForwardStream(FileAccess.Read)
     {
-        public override bool CanRead => true;
-
-        public override bool CanSeek => false;
-
-        public override bool CanWrite => false;
-
-        public override long Length => throw new NotSupportedException();
-
-        public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
         public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
         {
             var read = await source.ReadAsync(buffer, cancellationToken).ConfigureAwait(false);
@@ -148,17 +138,5 @@ internal sealed class EStargzEncoder : LayerEncoder
             owner._uncompressed += read;
             return read;
         }
-
-        public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("read asynchronously");
-
-        public override void Flush()
-        {
-        }
-
-        public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-        public override void SetLength(long value) => throw new NotSupportedException();
-
-        public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
     }
 }

@@ -4,22 +4,12 @@ using BuildKit.Oci;
 namespace BuildKit.Storage.Layers.Compression;
 
 /// <summary>Hashes what is read through it.</summary>
-public sealed class HashingReadStream(Stream source) : Stream
+public sealed class HashingReadStream(Stream source) : ForwardStream(FileAccess.Read)
 {
     private readonly IncrementalHash _hash = IncrementalHash.CreateHash(HashAlgorithmName.SHA256);
 
     /// <summary>Bytes read so far.</summary>
     public long Count { get; private set; }
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     /// <summary>Digest of everything read.</summary>
     public Digest Finish() => Digest.FromSha256(_hash.GetHashAndReset());
@@ -32,26 +22,13 @@ public sealed class HashingReadStream(Stream source) : Stream
         return read;
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count)
+    public override int Read(Span<byte> buffer)
     {
-        var read = source.Read(buffer, offset, count);
-        _hash.AppendData(buffer, offset, read);
+        var read = source.Read(buffer);
+        _hash.AppendData(buffer[..read]);
         Count += read;
         return read;
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

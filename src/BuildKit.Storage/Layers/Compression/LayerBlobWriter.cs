@@ -20,7 +20,7 @@ public sealed record LayerBlob(Digest DiffId, Digest Digest, long Size, string M
 /// Makes a layer blob in one pass: tar bytes are written to it, hashed, compressed on all cores, hashed again and
 /// handed on. Memory does not depend on the size of the layer.
 /// </summary>
-public sealed class LayerBlobWriter : Stream
+public sealed class LayerBlobWriter : ForwardStream
 {
     /// <summary>Annotation and label with the digest of a blob's uncompressed form.</summary>
     public const string UncompressedAnnotation = "containerd.io/uncompressed";
@@ -43,6 +43,7 @@ public sealed class LayerBlobWriter : Stream
     }
 
     private LayerBlobWriter(Func<ReadOnlyMemory<byte>, CancellationToken, ValueTask> write, CompressionOptions options, bool hashes)
+        : base(FileAccess.Write)
     {
         _type = options.Type;
         _sink = new HashingSink(write, hashes);
@@ -64,25 +65,12 @@ public sealed class LayerBlobWriter : Stream
         _ => "application/vnd.oci.image.layer.v1.tar+gzip",
     };
 
-    public override bool CanRead => false;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => true;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
     /// <summary>Appends tar bytes.</summary>
     public override ValueTask WriteAsync(ReadOnlyMemory<byte> buffer, CancellationToken cancellationToken = default)
     {
         _hash.AppendData(buffer.Span);
         return _encoder.WriteAsync(buffer, cancellationToken);
     }
-
-    public override Task WriteAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        WriteAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <summary>Ends the blob and describes it. Nothing may be written afterwards.</summary>
     public async ValueTask<LayerBlob> CompleteAsync(CancellationToken cancellationToken)
@@ -101,18 +89,4 @@ public sealed class LayerBlobWriter : Stream
         _hash.Dispose();
         await base.DisposeAsync().ConfigureAwait(false);
     }
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException("write asynchronously");
-
-    public override void Flush()
-    {
-    }
-
-    public override Task FlushAsync(CancellationToken cancellationToken) => Task.CompletedTask;
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException();
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
 }

@@ -1,4 +1,5 @@
 using System.Threading.Channels;
+using BuildKit.Oci;
 
 namespace BuildKit.Storage.Layers.Compression;
 
@@ -6,7 +7,7 @@ namespace BuildKit.Storage.Layers.Compression;
 /// Reads its source on another thread, a few blocks ahead, so that decompressing and hashing overlap with what the
 /// reader does. The source is read by one task, which ends before disposal does.
 /// </summary>
-internal sealed class ReadAheadStream : Stream
+internal sealed class ReadAheadStream : ForwardStream
 {
     private const int BlockSize = 512 << 10;
     private const int BlocksAhead = 4;
@@ -20,27 +21,15 @@ internal sealed class ReadAheadStream : Stream
     private int _length;
 
     internal ReadAheadStream(Stream source)
+        : base(FileAccess.Read)
     {
         for (var i = 0; i < BlocksAhead; i++)
             _free.Writer.TryWrite(new byte[BlockSize]);
         _reader = Task.Run(() => FillAsync(source, _stop.Token), CancellationToken.None);
     }
 
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
-
     public override ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default) =>
         _offset < _length ? ValueTask.FromResult(Take(buffer)) : ReadNextAsync(buffer, cancellationToken);
-
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
 
     /// <summary>Reads to the end of the source.</summary>
     internal async ValueTask DrainAsync(CancellationToken cancellationToken)
@@ -99,16 +88,4 @@ internal sealed class ReadAheadStream : Stream
             _full.Writer.Complete(e);
         }
     }
-
-    public override int Read(byte[] buffer, int offset, int count) => throw new NotSupportedException("read asynchronously");
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 }

@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using BuildKit.Oci;
 
 namespace BuildKit.Storage.Layers.Compression;
 
@@ -72,23 +73,13 @@ internal static unsafe partial class ZstdNative
 }
 
 /// <summary>Decompresses zstd frames, one after the other.</summary>
-internal sealed class ZstdReadStream(Stream source) : Stream
+internal sealed class ZstdReadStream(Stream source) : ForwardStream(FileAccess.Read)
 {
     private readonly byte[] _input = new byte[128 << 10];
     private nint _context = ZstdNative.Create(ZstdNative.ZSTD_createDCtx);
     private int _offset;
     private int _length;
     private bool _insideFrame;
-
-    public override bool CanRead => true;
-
-    public override bool CanSeek => false;
-
-    public override bool CanWrite => false;
-
-    public override long Length => throw new NotSupportedException();
-
-    public override long Position { get => throw new NotSupportedException(); set => throw new NotSupportedException(); }
 
     public override async ValueTask<int> ReadAsync(Memory<byte> buffer, CancellationToken cancellationToken = default)
     {
@@ -127,21 +118,18 @@ internal sealed class ZstdReadStream(Stream source) : Stream
         }
     }
 
-    public override Task<int> ReadAsync(byte[] buffer, int offset, int count, CancellationToken cancellationToken) =>
-        ReadAsync(buffer.AsMemory(offset, count), cancellationToken).AsTask();
-
-    public override int Read(byte[] buffer, int offset, int count)
+    public override int Read(Span<byte> buffer)
     {
-        while (count > 0)
+        while (!buffer.IsEmpty)
         {
             var atEnd = false;
             if (_offset == _length)
             {
                 _offset = 0;
-                _length = source.Read(_input, 0, _input.Length);
+                _length = source.Read(_input);
                 atEnd = _length == 0;
             }
-            var written = Decompress(buffer.AsSpan(offset, count));
+            var written = Decompress(buffer);
             if (written > 0)
                 return written;
             if (atEnd)
@@ -149,16 +137,6 @@ internal sealed class ZstdReadStream(Stream source) : Stream
         }
         return 0;
     }
-
-    public override void Flush()
-    {
-    }
-
-    public override long Seek(long offset, SeekOrigin origin) => throw new NotSupportedException();
-
-    public override void SetLength(long value) => throw new NotSupportedException();
-
-    public override void Write(byte[] buffer, int offset, int count) => throw new NotSupportedException();
 
     protected override void Dispose(bool disposing)
     {

@@ -127,7 +127,7 @@ public sealed class GitSource(GitRunner git, IClientSessions sessions, IStepSess
     {
         private GitTarget? _target;
 
-        public SourceMaterial Material { get; } = new GitMaterial(
+        public SourceMaterial Material => new GitMaterial(
             source.Ref.Length > 0 ? $"{source.Url}#{source.Ref}" : source.Url,
             [.. new[] { source.AuthTokenSecret, source.AuthHeaderSecret }.Where(secret => secret.Length > 0)], source.SshAgentId);
 

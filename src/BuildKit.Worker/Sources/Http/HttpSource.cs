@@ -79,7 +79,7 @@ public sealed class HttpSource(HttpFetcher fetcher, IRefStore refs, string tempo
     {
         private HttpRecord? _record;
 
-        public SourceMaterial Material { get; } = new HttpMaterial(source.Url);
+        public SourceMaterial Material => new HttpMaterial(source.Url);
 
         public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {

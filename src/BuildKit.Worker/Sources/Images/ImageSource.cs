@@ -1,4 +1,5 @@
 using System.Globalization;
+using System.Text;
 using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using BuildKit.Registry;
@@ -40,43 +41,20 @@ public sealed class ImageSource(ImageResolver resolver, IRefStore refs) : ISourc
     }
 
     private sealed class Instance(
-        ImageResolver resolver, IRefStore refs, ImageReference reference, BuildKit.Oci.Platform platform, string? recordType, int? layerLimit) : ISourceInstance
+        ImageResolver resolver, IRefStore refs, ImageReference reference, BuildKit.Oci.Platform platform, string? recordType, int? layerLimit)
+        : ImageInstance(refs, reference, recordType)
     {
-        private ImageLayers? _layers;
+        private readonly ImageReference _reference = reference;
 
-        public SourceMaterial Material { get; } = new ImageMaterial(reference.ToString(), platform, IsLocal: false);
+        public override SourceMaterial Material => new ImageMaterial(Name, platform, IsLocal: false);
 
-        public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
+        protected override async Task<ImageLayers> ResolveAsync(IOperationContext context, CancellationToken cancellationToken)
         {
-            var layers = await ResolveAsync(context, cancellationToken);
-            return new SourceKey(index == 0 ? layers.ManifestKey : layers.ConfigKey, IsLast: index > 0)
-            {
-                Pin = layers.Image.Root.Digest.ToString(),
-                Options = DescriptorHandlers.ToOptions(layers.Handlers),
-            };
-        }
-
-        public async Task<IImmutableRef?> FetchAsync(IOperationContext context, CancellationToken cancellationToken) =>
-            await (await ResolveAsync(context, cancellationToken)).ToRefAsync(refs, recordType, cancellationToken);
-
-        private async Task<ImageLayers> ResolveAsync(IOperationContext context, CancellationToken cancellationToken)
-        {
-            if (_layers is not null)
-                return _layers;
-            var name = reference.ToString();
-            var progress = StatusProgress.Start(context.Progress, "resolve " + name);
-            try
-            {
-                var image = await resolver.ResolveAsync(
-                    reference, platform, context.SessionIds, line => context.Progress.Write(new ProgressLog(default, 2, System.Text.Encoding.UTF8.GetBytes(line), DateTimeOffset.UtcNow)), cancellationToken);
-                var pinned = reference.WithDigest(image.Root.Digest);
-                var provider = new RegistryBlobProvider(() => resolver.Open(pinned, context.SessionIds));
-                return _layers = ImageLayers.Of(image, platform, layerLimit, name, provider, context.Progress);
-            }
-            finally
-            {
-                progress.Done();
-            }
+            void Tell(string line) => context.Progress.Write(new ProgressLog(default, 2, Encoding.UTF8.GetBytes(line), DateTimeOffset.UtcNow));
+            var image = await resolver.ResolveAsync(_reference, platform, context.SessionIds, Tell, cancellationToken);
+            var pinned = _reference.WithDigest(image.Root.Digest);
+            var provider = new RegistryBlobProvider(() => resolver.Open(pinned, context.SessionIds));
+            return ImageLayers.Of(image, platform, layerLimit, Name, provider, context.Progress);
         }
     }
 }

@@ -133,7 +133,7 @@ public sealed class LocalSource(IClientSessions sessions, IRefStore refs, string
 
     private sealed class Instance(LocalSource source, Attributes attributes) : ISourceInstance
     {
-        public SourceMaterial Material { get; } = new LocalMaterial(attributes.Name);
+        public SourceMaterial Material => new LocalMaterial(attributes.Name);
 
         public Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {

@@ -41,41 +41,18 @@ public sealed class OciLayoutSource(IClientSessions sessions, IRefStore refs) : 
     }
 
     private sealed class Instance(
-        IClientSessions sessions, IRefStore refs, ImageReference reference, BuildKit.Oci.Platform platform, string sessionId, string store, int? layerLimit) : ISourceInstance
+        IClientSessions sessions, IRefStore refs, ImageReference reference, BuildKit.Oci.Platform platform, string sessionId, string store, int? layerLimit)
+        : ImageInstance(refs, reference, recordType: null)
     {
-        private ImageLayers? _layers;
+        private readonly ImageReference _reference = reference;
 
-        public SourceMaterial Material { get; } = new ImageMaterial(reference.ToString(), platform, IsLocal: true);
+        public override SourceMaterial Material => new ImageMaterial(Name, platform, IsLocal: true);
 
-        public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
+        protected override async Task<ImageLayers> ResolveAsync(IOperationContext context, CancellationToken cancellationToken)
         {
-            var layers = await ResolveAsync(context, cancellationToken);
-            return new SourceKey(index == 0 ? layers.ManifestKey : layers.ConfigKey, IsLast: index > 0)
-            {
-                Pin = layers.Image.Root.Digest.ToString(),
-                Options = DescriptorHandlers.ToOptions(layers.Handlers),
-            };
-        }
-
-        public async Task<IImmutableRef?> FetchAsync(IOperationContext context, CancellationToken cancellationToken) =>
-            await (await ResolveAsync(context, cancellationToken)).ToRefAsync(refs, recordType: null, cancellationToken);
-
-        private async Task<ImageLayers> ResolveAsync(IOperationContext context, CancellationToken cancellationToken)
-        {
-            if (_layers is not null)
-                return _layers;
-            var name = reference.ToString();
-            var progress = StatusProgress.Start(context.Progress, "resolve " + name);
-            try
-            {
-                var layout = new LayoutStore(sessions, sessionId, store, context.SessionIds);
-                var image = await layout.ResolveAsync(reference, platform, cancellationToken);
-                return _layers = ImageLayers.Of(image, platform, layerLimit, name, layout, context.Progress, isNamed: false);
-            }
-            finally
-            {
-                progress.Done();
-            }
+            var layout = new LayoutStore(sessions, sessionId, store, context.SessionIds);
+            var image = await layout.ResolveAsync(_reference, platform, cancellationToken);
+            return ImageLayers.Of(image, platform, layerLimit, Name, layout, context.Progress, isNamed: false);
         }
     }
 }

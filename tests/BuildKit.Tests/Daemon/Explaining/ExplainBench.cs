@@ -203,7 +203,7 @@ internal sealed class ExplainBench : IOperationResolver, ICacheResultStorage, IE
     {
         private bool IsLocal => source.Identifier.StartsWith("local://", StringComparison.Ordinal);
 
-        public SourceMaterial Material { get; } = new LocalMaterial(name);
+        public SourceMaterial Material => new LocalMaterial(name);
 
         private string Image => bench.Images.GetValueOrDefault(OperationDifferences.SourceName(source.Identifier), source.Identifier);
 
