@@ -147,7 +147,7 @@ public sealed class DockerfileFrontend(DockerfileFeatures? features = null)
     private async Task<FrontendResult> BuildAllAsync(BuildInputs inputs, DockerfileSource dockerfile, CancellationToken cancellationToken)
     {
         var options = inputs.Options;
-        var scanner = options.Sbom is { } sbom ? await SbomScanner.CreateAsync(inputs.Client, options, sbom, cancellationToken).ConfigureAwait(false) : null;
+        var scanner = options.Sbom is { } sbom ? await SbomScanner.CreateAsync(inputs.Client, options.Option("image-resolve-mode"), sbom, cancellationToken).ConfigureAwait(false) : null;
         var converter = new DockerfileConverter(inputs, dockerfile, _features);
         Platform?[] targets = options.TargetPlatforms.Count == 0 ? [null] : [.. options.TargetPlatforms];
         var builds = targets.Select((target, index) => BuildOneAsync(inputs, converter, target, index == 0 ? WarningSink(inputs.Client, dockerfile) : null, cancellationToken)).ToList();

@@ -8,7 +8,7 @@ using BuildKit.Protocol.Pb;
 namespace BuildKit.Dockerfile;
 
 /// <summary>Runs a scanner image over results to make a bill of materials (spec 05 §7.5).</summary>
-internal sealed class SbomScanner
+public sealed class SbomScanner
 {
     private const string Source = "/run/src/core/sbom";
     private const string Extras = "/run/src/extras";
@@ -29,10 +29,14 @@ internal sealed class SbomScanner
     }
 
     /// <summary>Resolves the scanner.</summary>
+    /// <param name="client">Where it is resolved and runs.</param>
+    /// <param name="resolveMode">How: <c>default</c>, <c>pull</c>, <c>local</c> or empty.</param>
+    /// <param name="request">Which scanner.</param>
+    /// <param name="cancellationToken">Cancels.</param>
     /// <exception cref="DockerfileException">It has no command.</exception>
-    public static async Task<SbomScanner> CreateAsync(IFrontendClient client, FrontendOptions options, SbomRequest request, CancellationToken cancellationToken)
+    public static async Task<SbomScanner> CreateAsync(IFrontendClient client, string resolveMode, SbomRequest request, CancellationToken cancellationToken)
     {
-        var query = new ImageConfigQuery("", null, options.Option("image-resolve-mode"));
+        var query = new ImageConfigQuery("", null, resolveMode);
         var resolved = await client.ResolveSourceMetadataAsync("docker-image://" + request.Generator, query, cancellationToken).ConfigureAwait(false);
         const string scheme = "docker-image://";
         var reference = resolved.Reference.StartsWith(scheme, StringComparison.Ordinal) ? resolved.Reference[scheme.Length..] : resolved.Reference;
@@ -42,12 +46,23 @@ internal sealed class SbomScanner
         return new SbomScanner(client, request, reference, image);
     }
 
+    /// <summary>Whether results have a bill of materials already.</summary>
+    public static bool IsBillOfMaterials(string predicateType) => predicateType == PredicateType;
+
+    /// <summary>Scans the result of a definition.</summary>
+    /// <param name="platform">Id of the platform.</param>
+    /// <param name="built">The definition.</param>
+    /// <param name="ignoreCache">Whether the scan is never answered from cache.</param>
+    /// <param name="cancellationToken">Cancels.</param>
+    public Task<FrontendAttestation> ScanAsync(string platform, Definition built, bool ignoreCache, CancellationToken cancellationToken) =>
+        ScanAsync(platform, new ScanTargets(State.FromDefinition(built), [], ignoreCache), built, cancellationToken);
+
     /// <summary>Scans one platform's result.</summary>
     /// <param name="platform">Id of the platform.</param>
     /// <param name="targets">What is looked at.</param>
     /// <param name="built">The definition of the result: its operations keep the capabilities they were given there.</param>
     /// <param name="cancellationToken">Cancels.</param>
-    public async Task<FrontendAttestation> ScanAsync(string platform, ScanTargets targets, Definition built, CancellationToken cancellationToken)
+    internal async Task<FrontendAttestation> ScanAsync(string platform, ScanTargets targets, Definition built, CancellationToken cancellationToken)
     {
         var mounts = new List<RunMount> { RunMount.Tmpfs("/tmp"), new(Source, targets.Core) { ReadOnly = true } };
         foreach (var (name, state) in targets.Extras)

@@ -1,3 +1,4 @@
+using BuildKit.Daemon.Attesting;
 using BuildKit.Daemon.Explaining;
 using BuildKit.Daemon.Gateway;
 using BuildKit.Daemon.Hosting;
@@ -18,9 +19,9 @@ using Microsoft.Extensions.Logging;
 namespace BuildKit.Daemon.Control;
 
 /// <summary>
-/// <c>Control/Solve</c>, in this order (spec 01 §7): the request as older clients write it → outputs and cache
-/// exports checked → job → permissions → frontend, definition or the client's own frontend → results computed →
-/// outputs → cache exports → answer.
+/// <c>Control/Solve</c>, in this order (spec 01 §7, 07 §2): the request as older clients write it → outputs, cache exports
+/// and attestations checked → job → permissions → frontend, definition or the client's own frontend → results computed →
+/// attestations added → outputs → cache exports → answer.
 /// </summary>
 internal sealed class SolveRequests(BuildServices services, GatewayBuilds gateways, GarbageCollection garbage, IdleMemory memory, BuildLog builds, ILogger<SolveRequests> logger)
 {
@@ -55,8 +56,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         using var expectation = gateways.Expect(request.Ref);
         var exporters = Exporters(request);
         var cacheExports = await CacheExportsAsync(request, cancellationToken);
-        if (request.FrontendAttrs.Keys.FirstOrDefault(key => key.StartsWith("attest:", StringComparison.Ordinal) && !IsOffByDefault(request.FrontendAttrs[key])) is { } attestation)
-            logger.LogWarning("attestations are not made by this version: {Option}={Value} is left out", attestation, request.FrontendAttrs[attestation]);
+        var attestations = AttestationProcessors.Parse(request.FrontendAttrs);
 
         var job = services.Solver.NewJob(request.Ref);
         job.SessionId = request.Session;
@@ -65,7 +65,10 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         var failed = true;
         try
         {
-            var result = await ResultAsync(build, request, cancellationToken);
+            var scope = new CaptureScope(null);
+            var result = await ResultAsync(build, scope, request, cancellationToken);
+            await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
+            await attestations.AddAsync(build, services, scope, result, cancellationToken);
             var exported = await LostLayers.RenewingAsync(services.Solver, services.Refs, async () =>
             {
                 foreach (var lazy in result.All)
@@ -90,7 +93,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         }
     }
 
-    private async Task<BuildResult> ResultAsync(Build build, SolveRequest request, CancellationToken cancellationToken)
+    private async Task<BuildResult> ResultAsync(Build build, CaptureScope scope, SolveRequest request, CancellationToken cancellationToken)
     {
         IReadOnlyList<CacheImport> imports =
             [.. request.Cache.Imports.Select(import => new CacheImport(import.Type, new Dictionary<string, string>(import.Attrs, StringComparer.Ordinal)))];
@@ -100,13 +103,13 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
             throw new InvalidOperationException("cannot solve with both Definition and Frontend specified");
         // A definition without operations is an empty result; only a request without any waits for its caller to build.
         if (request.Definition is { } definition && request.Frontend.Length == 0)
-            return await build.SolveAsync(definition, imports, [], evaluate: false, cancellationToken);
+            return await build.SolveAsync(scope, definition, imports, [], evaluate: false, cancellationToken);
         if (request.Frontend.Length > 0)
         {
             return await build.RunFrontendAsync(
-                request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), inputs, imports, [], cancellationToken);
+                scope, request.Frontend, new Dictionary<string, string>(request.FrontendAttrs, StringComparer.Ordinal), inputs, imports, [], cancellationToken);
         }
-        await using var gateway = new GatewayBuild(build, services) { Inputs = inputs };
+        await using var gateway = new GatewayBuild(build, services, scope) { Inputs = inputs };
         using (gateways.Register(request.Ref, gateway))
             return await gateway.Returned.WaitAsync(cancellationToken);
     }
@@ -180,6 +183,7 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                 {
                     IsBundle = attestation.IsBundle,
                     Ref = attestation.Ref is null ? null : await attestation.Ref.EvaluateRefAsync(cancellationToken),
+                    Content = attestation.Content,
                     Path = attestation.Path,
                     PredicateType = attestation.PredicateType,
                     Metadata = attestation.Metadata,
@@ -246,9 +250,6 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
                 throw new InvalidOperationException("invalid nil selector in policy");
         return [policy];
     }
-
-    private static bool IsOffByDefault(string attestation) =>
-        attestation.Contains("disabled=true", StringComparison.Ordinal) || attestation.Contains("inline-only=true", StringComparison.Ordinal);
 
     /// <summary>Older clients name one output, one cache export and cache imports in fields of their own.</summary>
     private static void Modernize(SolveRequest request)

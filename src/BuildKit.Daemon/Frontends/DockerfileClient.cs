@@ -1,3 +1,4 @@
+using BuildKit.Daemon.Attesting;
 using BuildKit.Daemon.Solving;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Linux;
@@ -6,6 +7,7 @@ using BuildKit.Oci;
 using BuildKit.Protocol.Pb;
 using BuildKit.Protocol.SourcePolicy;
 using BuildKit.Solver;
+using BuildKit.Worker.Exporters;
 using BuildKit.Worker.Results;
 using BuildKit.Worker.Sources.OciLayout;
 using Platform = BuildKit.Oci.Platform;
@@ -14,7 +16,7 @@ namespace BuildKit.Daemon.Frontends;
 
 /// <summary>The daemon as the built-in Dockerfile frontend sees it.</summary>
 internal sealed class DockerfileClient(
-    Build build, BuildServices services, IReadOnlyDictionary<string, string> options, IReadOnlyDictionary<string, Definition> inputs,
+    Build build, BuildServices services, CaptureScope scope, IReadOnlyDictionary<string, string> options, IReadOnlyDictionary<string, Definition> inputs,
     IReadOnlyList<CacheImport> imports, IReadOnlyList<Policy> policies) : IFrontendClient
 {
     private const string ImageScheme = "docker-image://";
@@ -34,14 +36,16 @@ internal sealed class DockerfileClient(
     {
         IReadOnlyList<CacheImport> caches = request.CacheImports.Count > 0 ? request.CacheImports : imports;
         var result = request.Definition is { } definition
-            ? await build.SolveAsync(definition, caches, policies, request.Evaluate, cancellationToken)
+            ? await build.SolveAsync(scope, definition, caches, policies, request.Evaluate, cancellationToken)
             : await build.RunFrontendAsync(
-                request.Frontend, request.FrontendOpts, request.FrontendInputs ?? new Dictionary<string, Definition>(StringComparer.Ordinal), caches, policies, cancellationToken);
+                scope, request.Frontend, request.FrontendOpts, request.FrontendInputs ?? new Dictionary<string, Definition>(StringComparer.Ordinal), caches, policies, cancellationToken);
         var answer = new FrontendResult { Reference = Wrap(result.Ref) };
         foreach (var (key, reference) in result.Refs)
             answer.References.Add(key, Wrap(reference));
         foreach (var (key, value) in result.Metadata)
             answer.Metadata.Add(key, value);
+        foreach (var (key, attestations) in result.Attestations)
+            answer.Attestations.Add(key, [.. attestations.Select(Wrap)]);
         return answer;
     }
 
@@ -61,6 +65,7 @@ internal sealed class DockerfileClient(
         {
             var (resolved, digest, config) = await build.ResolveSourceAsync(source, query.Platform, query.LogName, cancellationToken)
                 ?? throw new NonImageSourceException(reference, source.Identifier);
+            scope.Add(new CapturedImage(NameOf(source), query.Platform, digest, IsLocal: query.OciStoreId is not null));
             return new FrontendImageConfig(resolved, digest, config);
         }
         catch (Exception error) when (error is not (OperationCanceledException or NonImageSourceException))
@@ -69,9 +74,11 @@ internal sealed class DockerfileClient(
         }
     }
 
+    private static string NameOf(SourceOp source) => source.Identifier[(source.Identifier.IndexOf("://", StringComparison.Ordinal) + 3)..];
+
     private void ApplyPolicy(SourceOp source)
     {
-        var reference = source.Identifier[(source.Identifier.IndexOf("://", StringComparison.Ordinal) + 3)..];
+        var reference = NameOf(source);
         try
         {
             build.PolicyWith(policies)?.Evaluate(source);
@@ -110,10 +117,23 @@ internal sealed class DockerfileClient(
         foreach (var (key, value) in result.Metadata)
             answer.Metadata.Add(key, value);
         foreach (var (key, attestations) in result.Attestations)
-            answer.Attestations.Add(key, [.. attestations.Select(attestation => new BuildAttestation(
-                true, Unwrap(attestation.Reference), "", attestation.PredicateType, attestation.Metadata))]);
+            answer.Attestations.Add(key, [.. attestations.Select(ToBuildAttestation)]);
         return answer;
     }
+
+    /// <summary>The frontend's attestation as the daemon keeps it.</summary>
+    public static BuildAttestation ToBuildAttestation(FrontendAttestation attestation) => new(
+        attestation.IsBundle, Unwrap(attestation.Reference), attestation.Path, attestation.PredicateType, attestation.Metadata)
+    {
+        Subjects = [.. attestation.Subjects.Select(subject => new ExportSubject(subject.IsSelf, subject.Name, subject.Digests))],
+    };
+
+    private FrontendAttestation Wrap(BuildAttestation attestation) => new(Wrap(attestation.Ref), attestation.PredicateType, attestation.Metadata)
+    {
+        IsBundle = attestation.IsBundle,
+        Path = attestation.Path,
+        Subjects = [.. attestation.Subjects.Select(subject => new FrontendSubject(subject.IsSelf, subject.Name, subject.Digests))],
+    };
 
     private Reference? Wrap(LazyResult? result) => result is null ? null : new Reference(result, build.FileDirectory);
 

@@ -1,3 +1,4 @@
+using BuildKit.Daemon.Attesting;
 using BuildKit.Daemon.Errors;
 using BuildKit.Daemon.Frontends.Images;
 using BuildKit.Daemon.Gateway;
@@ -23,7 +24,7 @@ namespace BuildKit.Daemon.Frontends;
 /// gateway on its standard streams; (4) what it returned counts, unless it failed after all.
 /// </summary>
 internal sealed class ImageFrontend(
-    Build build, BuildServices services, DockerfileClient client, IReadOnlyDictionary<string, string> options,
+    Build build, BuildServices services, DockerfileClient client, CaptureScope scope, IReadOnlyDictionary<string, string> options,
     IReadOnlyDictionary<string, Definition> inputs, IReadOnlyList<CacheImport> imports, IReadOnlyList<Policy> policies)
 {
     private const string SourceOption = "source";
@@ -45,15 +46,15 @@ internal sealed class ImageFrontend(
         if (BuiltInFor(source) is { } features)
             return await SubstituteAsync(source, features, cancellationToken);
         var image = options.ContainsKey(DevelopmentOption)
-            ? await FrontendImage.BuildAsync(build, source, options, inputs, imports, policies, cancellationToken)
-            : await FrontendImage.LoadAsync(build, client, source, imports, policies, cancellationToken);
+            ? await FrontendImage.BuildAsync(build, scope, source, options, inputs, imports, policies, cancellationToken)
+            : await FrontendImage.LoadAsync(build, scope, client, source, imports, policies, cancellationToken);
         var reference = await image.Tree.EvaluateRefAsync(cancellationToken);
         FrontendAbilities.Check(image, options, inputs.Count > 0);
         if (reference is not null)
             await reference.ExtractAsync(cancellationToken);
         await using var root = await services.Refs.NewAsync(reference, new RefOptions { Description = "frontend " + source }, cancellationToken);
         using var metadata = FrontendMetadata.Write(services.TemporaryDirectory, image.Tree.Definition);
-        await using var gateway = new GatewayBuild(build, services) { Inputs = inputs, Imports = imports, Policies = policies };
+        await using var gateway = new GatewayBuild(build, services, scope) { Inputs = inputs, Imports = imports, Policies = policies };
         using var errors = new FrontendErrors(services.Logging.CreateLogger<ImageFrontend>(), source);
         return await RunAsync(
             gateway,

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using BuildKit.Daemon.Attesting;
 using BuildKit.Daemon.Gateway.Containers;
 using BuildKit.Daemon.Solving;
 using BuildKit.Dockerfile.Contexts;
@@ -16,7 +17,7 @@ namespace BuildKit.Daemon.Gateway;
 /// A build driven by a frontend outside the daemon: the refs it was given, its containers, and what it returned
 /// (spec 01 §6.2). Results live as long as the build; containers as long as this object.
 /// </summary>
-internal sealed class GatewayBuild(Build build, BuildServices services) : IAsyncDisposable
+internal sealed class GatewayBuild(Build build, BuildServices services, CaptureScope scope) : IAsyncDisposable
 {
     private readonly ConcurrentDictionary<string, LazyResult> _refs = new(StringComparer.Ordinal);
     private readonly ConcurrentDictionary<string, IImmutableRef> _failed = new(StringComparer.Ordinal);
@@ -25,6 +26,9 @@ internal sealed class GatewayBuild(Build build, BuildServices services) : IAsync
 
     /// <summary>The build.</summary>
     public Build Build { get; } = build;
+
+    /// <summary>Where what the frontend asks for is noted.</summary>
+    public CaptureScope Scope { get; } = scope;
 
     /// <summary>Definitions handed to the frontend by name.</summary>
     public IReadOnlyDictionary<string, Definition> Inputs { get; init; } = new Dictionary<string, Definition>(StringComparer.Ordinal);

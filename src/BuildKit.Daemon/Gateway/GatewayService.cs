@@ -1,3 +1,4 @@
+using BuildKit.Daemon.Attesting;
 using BuildKit.Daemon.Control;
 using BuildKit.Daemon.Errors;
 using BuildKit.Daemon.Gateway.Containers;
@@ -74,9 +75,9 @@ internal sealed class GatewayService(IGatewayBuilds builds, BuildServices servic
             throw new RpcException(StatusCode.Unknown, "cannot solve with both Definition and Frontend specified");
         var result = request.Frontend.Length > 0
             ? await gateway.Build.RunFrontendAsync(
-                request.Frontend, new Dictionary<string, string>(request.FrontendOpt, StringComparer.Ordinal),
+                gateway.Scope, request.Frontend, new Dictionary<string, string>(request.FrontendOpt, StringComparer.Ordinal),
                 new Dictionary<string, Definition>(request.FrontendInputs, StringComparer.Ordinal), imports, policies, cancellationToken)
-            : await gateway.Build.SolveAsync(request.Definition ?? new Definition(), imports, policies, evaluate: false, cancellationToken);
+            : await gateway.Build.SolveAsync(gateway.Scope, request.Definition ?? new Definition(), imports, policies, evaluate: false, cancellationToken);
         if (request.Evaluate)
             await Task.WhenAll(result.All.Select(lazy => lazy.EvaluateAsync(cancellationToken)));
         return result;
@@ -150,6 +151,7 @@ internal sealed class GatewayService(IGatewayBuilds builds, BuildServices servic
         gateway.Build.PolicyWith([.. gateway.Policies, .. request.SourcePolicies])?.Evaluate(source);
         var (resolved, digest, config) = await gateway.Build.ResolveSourceAsync(source, PlatformOf(request.Platform), request.LogName, call.CancellationToken)
             ?? throw new NonImageSourceException(request.Ref, source.Identifier);
+        Capture(gateway, source, request.Platform, digest);
         return new ResolveImageConfigResponse { Ref = resolved, Digest = digest.ToString(), Config = ByteString.CopyFrom(config) };
     }
 
@@ -161,12 +163,17 @@ internal sealed class GatewayService(IGatewayBuilds builds, BuildServices servic
         gateway.Build.PolicyWith([.. gateway.Policies, .. request.SourcePolicies])?.Evaluate(source);
         if (await gateway.Build.ResolveSourceAsync(source, PlatformOf(request.Platform), request.LogName, call.CancellationToken) is not var (_, digest, config))
             return new ResolveSourceMetaResponse { Source = source };
+        Capture(gateway, source, request.Platform, digest);
         return new ResolveSourceMetaResponse
         {
             Source = source,
             Image = new ResolveSourceImageResponse { Digest = digest.ToString(), Config = ByteString.CopyFrom(config) },
         };
     }
+
+    private static void Capture(GatewayBuild gateway, SourceOp source, Protocol.Pb.Platform? platform, Oci.Digest digest) => gateway.Scope.Add(new CapturedImage(
+        source.Identifier[(source.Identifier.IndexOf("://", StringComparison.Ordinal) + 3)..], PlatformOf(platform), digest,
+        IsLocal: source.Identifier.StartsWith(OciLayoutSource.Scheme, StringComparison.Ordinal)));
 
     private static Oci.Platform? PlatformOf(Protocol.Pb.Platform? platform) => platform is null ? null : PlatformConversion.ToOci(platform);
 

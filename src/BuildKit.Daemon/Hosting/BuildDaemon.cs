@@ -154,6 +154,7 @@ internal sealed class BuildDaemon : IAsyncDisposable
                 Registry = registry,
                 DefaultPlatform = platforms[0],
                 TemporaryDirectory = temporary,
+                Version = WorkerMessages.Version,
                 Time = time,
             }.CreateFactories(),
             Worker = worker,

@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Text;
+using BuildKit.Daemon.Attesting;
 using BuildKit.Dockerfile;
 using BuildKit.Dockerfile.Contexts;
 using BuildKit.Llb;
@@ -50,31 +51,37 @@ public sealed class Build : IAsyncDisposable
         return all.Count > 0 ? new SourcePolicyEngine(all) : null;
     }
 
-    /// <summary>Solves a definition, lazily unless <paramref name="evaluate"/>.</summary>
+    /// <summary>Solves a definition for a frontend, lazily unless <paramref name="evaluate"/>.</summary>
     public async Task<BuildResult> SolveAsync(
-        Definition definition, IReadOnlyList<CacheImport> imports, IReadOnlyList<Policy> policies, bool evaluate, CancellationToken cancellationToken)
+        CaptureScope caller, Definition definition, IReadOnlyList<CacheImport> imports, IReadOnlyList<Policy> policies, bool evaluate, CancellationToken cancellationToken)
     {
         var result = new BuildResult { Ref = await LoadAsync(definition, imports, policies, cancellationToken) };
-        if (evaluate && result.Ref is not null)
+        if (result.Ref is null)
+            return result;
+        caller.Add(result.Ref);
+        if (evaluate)
             await result.Ref.EvaluateAsync(cancellationToken);
         return result;
     }
 
-    /// <summary>Runs a frontend: the built-in one, or the one in an image.</summary>
+    /// <summary>Runs a frontend for another one or the client: the built-in one, or the one in an image.</summary>
     /// <exception cref="InvalidOperationException"><c>invalid frontend: X</c>.</exception>
     public async Task<BuildResult> RunFrontendAsync(
-        string name, IReadOnlyDictionary<string, string> options, IReadOnlyDictionary<string, Definition> inputs,
+        CaptureScope caller, string name, IReadOnlyDictionary<string, string> options, IReadOnlyDictionary<string, Definition> inputs,
         IReadOnlyList<CacheImport> imports, IReadOnlyList<Policy> policies, CancellationToken cancellationToken)
     {
-        var client = new Frontends.DockerfileClient(this, _services, options, inputs, imports, policies);
-        return name switch
+        var scope = new CaptureScope(new FrontendRequest(name, options, inputs.Count > 0));
+        var client = new Frontends.DockerfileClient(this, _services, scope, options, inputs, imports, policies);
+        var result = name switch
         {
             "dockerfile.v0" when _services.DockerfileFrontend =>
                 client.ToBuildResult(await new DockerfileFrontend().BuildAsync(client, cancellationToken)),
             "gateway.v0" when _services.Gateway.Enabled =>
-                await new Frontends.ImageFrontend(this, _services, client, options, inputs, imports, policies).RunAsync(cancellationToken),
+                await new Frontends.ImageFrontend(this, _services, client, scope, options, inputs, imports, policies).RunAsync(cancellationToken),
             _ => throw new InvalidOperationException($"invalid frontend: {name}"),
         };
+        caller.Add(scope);
+        return result;
     }
 
     /// <summary>Resolves the config of an image, shown as a step of its own.</summary>
@@ -142,17 +149,20 @@ public sealed class Build : IAsyncDisposable
         if (definition.Def.Count == 0)
             return null;
         var edge = await _services.Definitions.LoadAsync(definition, [.. _policies, .. policies], Permissions, [.. imports.Select(Import)], cancellationToken, CacheMounts.Use);
-        var lazy = new LazyResult(definition, async token =>
-        {
-            try
+        var lazy = new LazyResult(
+            definition,
+            async token =>
             {
-                return await LostLayers.RenewingAsync(_services.Solver, _services.Refs, () => Job.BuildAsync(edge, token));
-            }
-            catch (Exception exception) when (exception is not OperationCanceledException)
-            {
-                throw new SourcedException(exception, definition);
-            }
-        });
+                try
+                {
+                    return await LostLayers.RenewingAsync(_services.Solver, _services.Refs, () => Job.BuildAsync(edge, token));
+                }
+                catch (Exception exception) when (exception is not OperationCanceledException)
+                {
+                    throw new SourcedException(exception, definition);
+                }
+            },
+            () => Job.ResolvedOperations(edge));
         _results.Add(lazy);
         return lazy;
     }

@@ -9,16 +9,10 @@ using BuildKit.Protocol.Pb;
 
 namespace BuildKit.Dockerfile.Contexts;
 
-/// <summary>The software bill of materials asked for.</summary>
-/// <param name="Generator">Image that makes it.</param>
-/// <param name="Parameters">What it is told.</param>
-public sealed record SbomRequest(string Generator, IReadOnlyDictionary<string, string> Parameters);
-
 /// <summary>The options of a frontend call, read and checked (spec 05 §9).</summary>
 public sealed record FrontendOptions
 {
     private const string BuildArg = "build-arg:";
-    private const string DefaultSbomGenerator = "docker/buildkit-syft-scanner:stable-1";
 
     /// <summary>All options as given.</summary>
     public required IReadOnlyDictionary<string, string> All { get; init; }
@@ -124,7 +118,7 @@ public sealed record FrontendOptions
         options = options with { MultiPlatform = KeyedResults(Get("build-arg:BUILDKIT_MULTI_PLATFORM") is { Length: > 0 } wins ? wins : Get("multi-platform"), options.TargetPlatforms.Count) };
         options = options with { CacheImports = Caches(Get("cache-imports"), Get("cache-from")) };
         options = options with { SourceDateEpoch = Get("build-arg:SOURCE_DATE_EPOCH") is { Length: > 0 } epoch ? Within($"invalid SOURCE_DATE_EPOCH: {epoch}", () => GoNumber.ParseInt(epoch)) : null };
-        options = options with { Sbom = ParseSbom(opts) };
+        options = options with { Sbom = AttestationOptions.Parse(opts).Sbom is { } sbom ? SbomRequest.Of(sbom, "scanner") : null };
         return opts.TryGetValue("build-arg:BUILDKIT_DOCKERFILE_CHECK", out var check)
             ? options with { Lint = Within("failed to parse build-arg:BUILDKIT_DOCKERFILE_CHECK", () => LintOptions.Parse(check)) }
             : options;
@@ -277,48 +271,6 @@ public sealed record FrontendOptions
                 attributes = property.Value.EnumerateObject().ToDictionary(static a => a.Name, static a => a.Value.GetString() ?? "", StringComparer.Ordinal);
         }
         return new CacheImport(type, attributes);
-    }
-
-    private static SbomRequest? ParseSbom(IReadOnlyDictionary<string, string> opts)
-    {
-        SbomRequest? sbom = null;
-        foreach (var (key, value) in opts.OrderBy(static o => o.Key, ByteOrder.Instance))
-        {
-            var type = key.StartsWith("attest:", StringComparison.Ordinal) ? key["attest:".Length..].ToLowerInvariant()
-                : key.StartsWith("build-arg:BUILDKIT_ATTEST_", StringComparison.Ordinal) ? key["build-arg:BUILDKIT_ATTEST_".Length..].ToLowerInvariant()
-                : null;
-            if (type is null)
-                continue;
-            var fields = Within($"failed to parse {type}", () => CsvRecord.Fields(value));
-            if (type is not ("sbom" or "provenance"))
-                throw new DockerfileException($"unknown attestation type {GoQuote.Quote(type)}");
-            if (type is "sbom")
-                sbom = SbomOf(fields);
-        }
-        return sbom;
-    }
-
-    private static SbomRequest SbomOf(IReadOnlyList<string> fields)
-    {
-        var generator = DefaultSbomGenerator;
-        var parameters = new SortedDictionary<string, string>(ByteOrder.Instance);
-        foreach (var field in fields)
-        {
-            var equal = field.IndexOf('=', StringComparison.Ordinal);
-            var (key, value) = equal < 0 ? (field, "") : (field[..equal], field[(equal + 1)..]);
-            if (key is "generator")
-                generator = value;
-            else
-                parameters[key] = value;
-        }
-        try
-        {
-            return new SbomRequest(ImageReference.ParseWithDefaultTag(generator).ToString(), parameters);
-        }
-        catch (FormatException e)
-        {
-            throw new DockerfileException($"failed to parse sbom scanner {generator}: {e.Message}", e);
-        }
     }
 }
 

@@ -113,11 +113,27 @@ public sealed class FrontendResult
     public Dictionary<string, List<FrontendAttestation>> Attestations { get; } = new(StringComparer.Ordinal);
 }
 
-/// <summary>A bundle of in-toto statements found in a result.</summary>
-/// <param name="Reference">Where they are.</param>
-/// <param name="PredicateType">Type of their predicates.</param>
-/// <param name="Metadata">What they are for.</param>
-public sealed record FrontendAttestation(IFrontendReference? Reference, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata);
+/// <summary>An attestation about a result: a bundle of in-toto statements, or one statement's predicate.</summary>
+/// <param name="Reference">Where it is.</param>
+/// <param name="PredicateType">Type of the predicates.</param>
+/// <param name="Metadata">What it is for.</param>
+public sealed record FrontendAttestation(IFrontendReference? Reference, string PredicateType, IReadOnlyDictionary<string, byte[]> Metadata)
+{
+    /// <summary>Whether it is a bundle.</summary>
+    public bool IsBundle { get; init; } = true;
+
+    /// <summary>Where in the result.</summary>
+    public string Path { get; init; } = "";
+
+    /// <summary>What it is about; empty for the result itself.</summary>
+    public IReadOnlyList<FrontendSubject> Subjects { get; init; } = [];
+}
+
+/// <summary>What a statement is about.</summary>
+/// <param name="IsSelf">The result, whatever it becomes.</param>
+/// <param name="Name">A name; may be empty.</param>
+/// <param name="Digests">Digests of something else.</param>
+public sealed record FrontendSubject(bool IsSelf, string Name, IReadOnlyList<string> Digests);
 
 /// <summary>How an image is resolved.</summary>
 /// <param name="LogName">Name of the step shown to the user.</param>

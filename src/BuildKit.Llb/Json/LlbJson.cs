@@ -127,13 +127,16 @@ public static partial class LlbJson
     public static void Write(CanonicalJsonWriter json, Source source)
     {
         json.WriteStartObject();
-        Map(json, "locations", source.Locations, static (json, locations) =>
-        {
-            json.WriteStartObject();
-            List(json, "locations", locations.Locations_, Write);
-            json.WriteEndObject();
-        });
+        Map(json, "locations", source.Locations, Write);
         List(json, "infos", source.Infos, Write);
+        json.WriteEndObject();
+    }
+
+    /// <summary>Writes the places an operation comes from.</summary>
+    public static void Write(CanonicalJsonWriter json, Locations locations)
+    {
+        json.WriteStartObject();
+        List(json, "locations", locations.Locations_, Write);
         json.WriteEndObject();
     }
 

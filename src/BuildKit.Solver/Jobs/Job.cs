@@ -32,7 +32,7 @@ public sealed class Job
     /// <summary>When the build started.</summary>
     public DateTimeOffset StartedAt { get; }
 
-    /// <summary>When it was discarded or its progress was closed.</summary>
+    /// <summary>When it was done: at the first call of <see cref="RegisterCompletion"/>, else when its progress was closed.</summary>
     public DateTimeOffset? CompletedAt { get; private set; }
 
     /// <summary>What the daemon keeps with the build: entitlements, source policy.</summary>
@@ -83,8 +83,15 @@ public sealed class Job
     /// <summary>Ends the progress: readers finish once they have seen all of it.</summary>
     public void CloseProgress()
     {
-        CompletedAt ??= _solver.Time.GetUtcNow();
+        RegisterCompletion();
         Progress.Close();
+    }
+
+    /// <summary>Says that nothing but outputs is left to do; the time of the first call counts.</summary>
+    public DateTimeOffset RegisterCompletion()
+    {
+        lock (_gate)
+            return CompletedAt ??= _solver.Time.GetUtcNow();
     }
 
     /// <summary>Gives everything up: running builds are cancelled and waited for, vertices nobody else uses are

@@ -24,6 +24,9 @@ public sealed record ExporterServices
     /// <summary>Place for temporary mounts.</summary>
     public required string TemporaryDirectory { get; init; }
 
+    /// <summary>Version of this program as bills of materials name it: <c>v0.20.0</c>.</summary>
+    public required string Version { get; init; }
+
     /// <summary>Clock.</summary>
     public TimeProvider Time { get; init; } = TimeProvider.System;
 

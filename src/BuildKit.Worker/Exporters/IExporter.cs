@@ -81,8 +81,9 @@ public sealed record ExportAttestation
     /// <summary>Where in the tree, or the name of the statement.</summary>
     public string Path { get; init; } = "";
 
-    /// <summary>The predicate, when it is not in a tree.</summary>
-    public byte[]? Content { get; init; }
+    /// <summary>Makes the predicate, when it is not in a tree. It may tell of layers, so that it is called after they were
+    /// exported, once by each output.</summary>
+    public Func<CancellationToken, Task<byte[]>>? Content { get; init; }
 
     /// <summary>Type of the predicate.</summary>
     public string PredicateType { get; init; } = "";

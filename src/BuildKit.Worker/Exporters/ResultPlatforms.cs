@@ -5,12 +5,15 @@ using BuildKit.Storage.Refs;
 namespace BuildKit.Worker.Exporters;
 
 /// <summary>A platform of a result and the key it goes by.</summary>
-internal sealed record ResultPlatform(string Id, Platform Platform);
+public sealed record ResultPlatform(string Id, Platform Platform);
 
 /// <summary>Platforms, refs and per-platform metadata of a result (spec 07 §2).</summary>
-internal static class ResultPlatforms
+public static class ResultPlatforms
 {
+    /// <summary>Metadata key of the image config.</summary>
     public const string ConfigKey = "containerimage.config";
+
+    /// <summary>Metadata key of the config of the base image.</summary>
     public const string BaseConfigKey = "containerimage.base.config";
     private const string PlatformsKey = "refs.platforms";
 

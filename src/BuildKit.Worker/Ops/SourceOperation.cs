@@ -8,6 +8,9 @@ namespace BuildKit.Worker.Ops;
 /// <summary>Fetches something from outside: an image, a client's directory, a URL.</summary>
 public sealed class SourceOperation(ISourceInstance source, string workerId, WorkerSlots slots) : IOperation
 {
+    /// <summary>What it brings into a build.</summary>
+    public SourceMaterial Material => source.Material;
+
     /// <summary>What identifies the content, once its key was asked for.</summary>
     public string Pin { get; private set; } = "";
 

@@ -18,6 +18,9 @@ public interface ISource
 /// <summary>A source for one vertex. Calls come one at a time.</summary>
 public interface ISourceInstance
 {
+    /// <summary>What it is for provenance.</summary>
+    SourceMaterial Material { get; }
+
     /// <summary>Key number <paramref name="index"/>; more are asked for while nothing matched, until one is the last.</summary>
     Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken);
 

@@ -1,7 +1,7 @@
 namespace BuildKit.Worker.Sources;
 
 /// <summary>Addresses as messages, descriptions and images may show them.</summary>
-internal static class RedactedUrl
+public static class RedactedUrl
 {
     private const string Mask = "xxxxx";
 

@@ -1,5 +1,6 @@
 using System.Formats.Tar;
 using System.Text;
+using BuildKit.IntegrationTests.EndToEnd.Attestations;
 using BuildKit.IntegrationTests.Support;
 using BuildKit.Llb;
 using BuildKit.Protocol.ErrDefs;
@@ -61,6 +62,23 @@ public sealed class FrontendImageTests(FrontendImageFixture fixture) : IClassFix
         Assert.Equal("hello you=me from the context\n", await File.ReadAllTextAsync($"{output.Path}/o/out"));
         Assert.Contains(built.Trace.Vertices, v => v.Name == $"resolve image config for docker-image://{fixture.Frontend}");
         Assert.Contains(built.Trace.Vertices, v => v.Name.StartsWith($"docker-image://{fixture.Frontend}@sha256:", StringComparison.Ordinal));
+    }
+
+    [EndToEndFact("ldd")]
+    public async Task What_a_frontend_attests_comes_through_the_one_that_called_it()
+    {
+        var scanner = await ScannerImage.PushAsync(fixture.Build.Registry);
+        using var context = new ContextDirectory($"# syntax={fixture.Frontend}\nFROM {Base}\nCOPY hello.txt /\n").Write("hello.txt", "hi\n");
+        var documents = await Statements.BuildAsync(Client, context, "--opt", $"attest:sbom=generator={scanner}", "--opt", "attest:provenance=mode=max");
+        Assert.Single(documents.Of(Statements.Sbom));
+        var provenance = Assert.Single(documents.Of(Statements.Provenance));
+        Assert.Equal("gateway.v0", provenance.At("invocation", "parameters", "frontend").GetString());
+        Assert.Equal($$"""{"cmdline":"{{fixture.Frontend}}","source":"{{fixture.Frontend}}"}""", provenance.At("invocation", "parameters", "args").GetRawText());
+        // The frontend and the scanner were asked for without a platform.
+        var host = Uri.EscapeDataString(fixture.Build.Registry.Host);
+        Assert.Equal(
+            [$"pkg:docker/{host}/base@latest?platform=linux%2Famd64", $"pkg:docker/{host}/frontend@latest", $"pkg:docker/{host}/tools/scan@v1"],
+            provenance.At("materials").EnumerateArray().Select(material => material.At("uri").GetString()));
     }
 
     [EndToEndFact("ldd")]

@@ -136,10 +136,22 @@ internal sealed class GatewayClient : IFrontendClient
             var list = new Attestations();
             foreach (var attestation in attestations)
             {
-                var bundle = new Attestation { Kind = AttestationKind.Bundle, InTotoPredicateType = attestation.PredicateType, Ref = ToMessage(attestation.Reference) };
+                var item = new Attestation
+                {
+                    Kind = attestation.IsBundle ? AttestationKind.Bundle : AttestationKind.InToto,
+                    InTotoPredicateType = attestation.PredicateType,
+                    Path = attestation.Path,
+                    Ref = ToMessage(attestation.Reference),
+                };
                 foreach (var (name, value) in attestation.Metadata)
-                    bundle.Metadata.Add(name, ByteString.CopyFrom(value));
-                list.Attestation.Add(bundle);
+                    item.Metadata.Add(name, ByteString.CopyFrom(value));
+                item.InTotoSubjects.AddRange(attestation.Subjects.Select(subject => new InTotoSubject
+                {
+                    Kind = subject.IsSelf ? InTotoSubjectKind.Self : InTotoSubjectKind.Raw,
+                    Name = subject.Name,
+                    Digest = { subject.Digests },
+                }));
+                list.Attestation.Add(item);
             }
             message.Attestations.Add(key, list);
         }
@@ -159,7 +171,12 @@ internal sealed class GatewayClient : IFrontendClient
         {
             result.Attestations.Add(key, [.. attestations.Attestation.Select(attestation => new FrontendAttestation(
                 Wrap(attestation.Ref), attestation.InTotoPredicateType,
-                attestation.Metadata.ToDictionary(pair => pair.Key, pair => pair.Value.ToByteArray(), StringComparer.Ordinal)))]);
+                attestation.Metadata.ToDictionary(pair => pair.Key, pair => pair.Value.ToByteArray(), StringComparer.Ordinal))
+            {
+                IsBundle = attestation.Kind == AttestationKind.Bundle,
+                Path = attestation.Path,
+                Subjects = [.. attestation.InTotoSubjects.Select(subject => new FrontendSubject(subject.Kind == InTotoSubjectKind.Self, subject.Name, [.. subject.Digest]))],
+            })]);
         }
         return result;
     }

@@ -36,7 +36,9 @@ internal static class AttestationReading
             else if (attestation.Content is null && attestation.PredicateType.StartsWith(ProvenancePrefix, StringComparison.Ordinal))
                 throw new InvalidOperationException("frontend may not set provenance attestations");
             else
-                result.Add(new ReadAttestation(attestation, attestation.Content ?? await ReadFileAsync(attestation, temporaryDirectory, cancellationToken)));
+                result.Add(new ReadAttestation(attestation, attestation.Content is { } make
+                    ? await make(cancellationToken)
+                    : await ReadFileAsync(attestation, temporaryDirectory, cancellationToken)));
         }
         return [.. result.Where(IsCoreSbom), .. result.Where(attestation => !IsCoreSbom(attestation))];
     }
@@ -63,14 +65,10 @@ internal static class AttestationReading
     private static async Task<List<ReadAttestation>> UnbundleAsync(ExportAttestation bundle, string temporaryDirectory, CancellationToken cancellationToken)
     {
         await using var mounted = await MountAsync(bundle.Ref!, temporaryDirectory, cancellationToken);
-        var directory = RootedPath.Resolve(mounted.Root, bundle.Path, followLast: true).Trim('/');
+        var directory = RootedPath.Resolve(mounted.Root, bundle.Path, followLast: true);
         var result = new List<ReadAttestation>();
-        foreach (var entry in LinuxDirectory.ReadSorted(Path.Combine(mounted.Root, directory)))
-        {
-            var path = directory.Length == 0 ? entry.Name : $"{directory}/{entry.Name}";
-            var json = await ReadAsync(mounted.Root, path, cancellationToken);
-            result.Add(ParseStatement(json, bundle, entry.Name));
-        }
+        foreach (var entry in LinuxDirectory.ReadSorted(directory))
+            result.Add(ParseStatement(await ReadAsync(directory, entry.Name, cancellationToken), bundle, entry.Name));
         return result;
     }
 

@@ -111,7 +111,7 @@ internal sealed class ImageCommitter
             var descriptor = image.Manifest with { Platform = platform.Platform };
             images.Add(descriptor);
             if (Source.Attestations.TryGetValue(platform.Id, out var own))
-                attestations.Add(await CommitAttestationsAsync(own, platform, descriptor, cancellationToken));
+                attestations.Add(await CommitAttestationsAsync(own, platform, descriptor, refs[i], rewritten, cancellationToken));
         }
         var index = ManifestAssembly.Index(_oci, images, attestations, _annotations.For(AnnotationTarget.Index));
         await Progress.StepAsync(
@@ -195,9 +195,9 @@ internal sealed class ImageCommitter
     }
 
     private async Task<Descriptor> CommitAttestationsAsync(
-        IReadOnlyList<ExportAttestation> attestations, ResultPlatform platform, Descriptor image, CancellationToken cancellationToken)
+        IReadOnlyList<ExportAttestation> attestations, ResultPlatform platform, Descriptor image, IImmutableRef? tree, RemoteLayers layers, CancellationToken cancellationToken)
     {
-        var statements = await ImageStatements.MakeAsync(_services, attestations, _options.Name, platform.Platform, image, cancellationToken);
+        var statements = await ImageStatements.MakeAsync(_services, attestations, _options.Name, platform.Platform, image, tree, layers, cancellationToken);
         var (manifest, config, blobs) = ManifestAssembly.Attestation(image, statements, _options.OciArtifact);
         await Progress.StepAsync($"exporting attestation manifest {manifest.Descriptor.Digest}", async () =>
         {

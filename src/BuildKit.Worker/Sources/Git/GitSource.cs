@@ -127,6 +127,10 @@ public sealed class GitSource(GitRunner git, IClientSessions sessions, IStepSess
     {
         private GitTarget? _target;
 
+        public SourceMaterial Material => new GitMaterial(
+            source.Ref.Length > 0 ? $"{source.Url}#{source.Ref}" : source.Url,
+            [.. new[] { source.AuthTokenSecret, source.AuthHeaderSecret }.Where(secret => secret.Length > 0)], source.SshAgentId);
+
         public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {
             var target = await TargetAsync(context, cancellationToken);

@@ -79,6 +79,8 @@ public sealed class HttpSource(HttpFetcher fetcher, IRefStore refs, string tempo
     {
         private HttpRecord? _record;
 
+        public SourceMaterial Material => new HttpMaterial(source.Url);
+
         public async Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {
             if (!source.Checksum.IsEmpty)

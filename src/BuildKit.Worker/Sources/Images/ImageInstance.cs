@@ -11,6 +11,8 @@ internal abstract class ImageInstance(IRefStore refs, ImageReference reference, 
 {
     private ImageLayers? _layers;
 
+    public abstract SourceMaterial Material { get; }
+
     /// <summary>The image's name, for whoever follows the build.</summary>
     protected string Name { get; } = reference.ToString();
 

@@ -46,6 +46,8 @@ public sealed class ImageSource(ImageResolver resolver, IRefStore refs) : ISourc
     {
         private readonly ImageReference _reference = reference;
 
+        public override SourceMaterial Material => new ImageMaterial(Name, platform, IsLocal: false);
+
         protected override async Task<ImageLayers> ResolveAsync(IOperationContext context, CancellationToken cancellationToken)
         {
             void Tell(string line) => context.Progress.Write(new ProgressLog(default, 2, Encoding.UTF8.GetBytes(line), DateTimeOffset.UtcNow));

@@ -133,6 +133,8 @@ public sealed class LocalSource(IClientSessions sessions, IRefStore refs, string
 
     private sealed class Instance(LocalSource source, Attributes attributes) : ISourceInstance
     {
+        public SourceMaterial Material => new LocalMaterial(attributes.Name);
+
         public Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken)
         {
             var sessionId = attributes.SessionId.Length > 0 ? attributes.SessionId : context.SessionIds.FirstOrDefault("");

@@ -46,6 +46,8 @@ public sealed class OciLayoutSource(IClientSessions sessions, IRefStore refs) : 
     {
         private readonly ImageReference _reference = reference;
 
+        public override SourceMaterial Material => new ImageMaterial(Name, platform, IsLocal: true);
+
         protected override async Task<ImageLayers> ResolveAsync(IOperationContext context, CancellationToken cancellationToken)
         {
             var layout = new LayoutStore(sessions, sessionId, store, context.SessionIds);

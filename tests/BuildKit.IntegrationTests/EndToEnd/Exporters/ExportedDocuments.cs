@@ -69,7 +69,7 @@ internal sealed partial class ExportedDocuments
                 }
             }
         }
-        else if (!IsReproducible && json.RootElement.GetProperty("rootfs").GetProperty("diff_ids") is { ValueKind: JsonValueKind.Array } diffIds)
+        else if (!IsReproducible && json.RootElement.TryGetProperty("rootfs", out var root) && root.GetProperty("diff_ids") is { ValueKind: JsonValueKind.Array } diffIds)
         {
             for (var i = 0; i < diffIds.GetArrayLength(); i++)
                 _names.TryAdd(diffIds[i].GetString()!["sha256:".Length..], $"@diff{suffix}-{i}@");

@@ -12,11 +12,11 @@ public sealed partial class ExporterBuildGoldenTests(BuildFixture fixture) : ICl
 {
     private const string RecordedRegistry = "127.0.0.1:5807";
 
-    /// <summary>Vectors that are builds with files to compare. What asks for attestations is not built yet.</summary>
+    /// <summary>Vectors that are builds with files to compare.</summary>
     public static TheoryData<string> Builds() =>
     [
         .. Golden.Index("exporters", "vectors")
-            .Where(v => v.GetProperty("files").EnumerateObject().Any() && Command(v) is { } command && !command.Contains("attest:", StringComparison.Ordinal))
+            .Where(v => v.GetProperty("files").EnumerateObject().Any() && Command(v) is { } command && !command.EndsWith(')'))
             .Select(v => v.GetProperty("dir").GetString()!),
     ];
 
@@ -28,12 +28,16 @@ public sealed partial class ExporterBuildGoldenTests(BuildFixture fixture) : ICl
         var command = Command(vector)!.Replace(RecordedRegistry, fixture.Registry.Host, StringComparison.Ordinal);
         using var temp = new TempDirectory();
         var context = temp.Sub("ctx");
+        if (command.Contains("attest:sbom", StringComparison.Ordinal))
+            await ScannerImage.PushAsync(fixture.Registry);
+        // Provenance lists every form of a layer that was ever exported.
+        if (command.Contains("mode=max", StringComparison.Ordinal))
+            await fixture.Client.PruneAllAsync();
         if (OnlyLine().Match(vector.GetProperty("command").GetString()!) is { Success: true } only)
             await File.WriteAllTextAsync(context + "/Dockerfile", only.Groups["dockerfile"].Value + "\n");
         else
             File.Copy(Golden.Path("exporters", "Dockerfile"), context + "/Dockerfile");
-        File.Copy(Golden.Path("exporters", "hello.txt"), context + "/hello.txt");
-        File.SetLastWriteTimeUtc(context + "/hello.txt", new DateTime(2024, 1, 2, 3, 4, 5, DateTimeKind.Utc));
+        CopyContext(context);
         if (!command.Contains("--metadata-file", StringComparison.Ordinal))
             command += " --metadata-file m.json";
         await RunAsync(temp, command);
@@ -50,6 +54,40 @@ public sealed partial class ExporterBuildGoldenTests(BuildFixture fixture) : ICl
         var actual = new ExportedDocuments(produced.Where(d => recorded.ContainsKey(d.Key)).ToDictionary(StringComparer.Ordinal), expected.IsReproducible, fixture.Registry.Host);
         foreach (var name in expected.Names)
             Assert.Equal(name + "\n" + expected.Comparable(name), name + "\n" + actual.Comparable(name));
+    }
+
+    /// <summary>The vector whose files are statements, told in words.</summary>
+    public static TheoryData<string> Statements() =>
+        [.. Golden.Index("exporters", "vectors").Select(v => v.GetProperty("dir").GetString()!).Where(directory => directory == "local-attestations")];
+
+    [EndToEndGoldenTheory]
+    [MemberData(nameof(Statements))]
+    public async Task Attestations_beside_files_are_those_of_the_reference(string directory)
+    {
+        using var temp = new TempDirectory();
+        File.Copy(Golden.Path("exporters", "Dockerfile"), temp.Sub("ctx") + "/Dockerfile");
+        CopyContext(temp.Path + "/ctx");
+        var command = Golden.Index("exporters", "vectors").Single(v => v.GetProperty("dir").GetString() == directory)
+            .GetProperty("command").GetString()!.Split("  (")[0];
+        await RunAsync(temp, command);
+        var scanner = await ScannerImage.PushAsync(fixture.Registry);
+        // The reference had exported the layers before, in one form.
+        await fixture.Client.PruneAllAsync();
+        await RunAsync(temp, command.Replace("--output type=local,dest=l", "--output type=oci,dest=o.tar", StringComparison.Ordinal));
+        await RunAsync(temp, command.Replace("mode=min", "mode=max", StringComparison.Ordinal).Replace("dest=l", "dest=m", StringComparison.Ordinal) + $" --opt attest:sbom=generator={scanner},FOO=bar");
+        Assert.Equal((UnixFileMode)0x180, File.GetUnixFileMode(temp.Path + "/l/provenance.json"));
+        Assert.Equal(DateTime.UnixEpoch.AddSeconds(1700000000), File.GetLastWriteTimeUtc(temp.Path + "/l/provenance.json"));
+        foreach (var (recorded, made) in new[] { ("local.json", "l/provenance.json"), ("local-max.json", "m/provenance.json"), ("sbom.json", "m/sbom.spdx.json") })
+            Assert.Equal(Comparable(Golden.Path("exporters", directory, recorded), RecordedRegistry), Comparable($"{temp.Path}/{made}", fixture.Registry.Host));
+
+        static string Comparable(string path, string registry) =>
+            new ExportedDocuments(new Dictionary<string, byte[]>(StringComparer.Ordinal) { ["statement.json"] = File.ReadAllBytes(path) }, isReproducible: false, registry).Comparable("statement.json");
+    }
+
+    private static void CopyContext(string context)
+    {
+        File.Copy(Golden.Path("exporters", "hello.txt"), context + "/hello.txt");
+        File.SetLastWriteTimeUtc(context + "/hello.txt", new DateTime(2024, 1, 2, 3, 4, 5, DateTimeKind.Utc));
     }
 
     private const string AgainWithoutName = ", then the same without name into the same directory";

@@ -203,6 +203,8 @@ internal sealed class ExplainBench : IOperationResolver, ICacheResultStorage, IE
     {
         private bool IsLocal => source.Identifier.StartsWith("local://", StringComparison.Ordinal);
 
+        public SourceMaterial Material => new LocalMaterial(name);
+
         private string Image => bench.Images.GetValueOrDefault(OperationDifferences.SourceName(source.Identifier), source.Identifier);
 
         public Task<SourceKey> GetKeyAsync(IOperationContext context, int index, CancellationToken cancellationToken) => Task.FromResult(IsLocal

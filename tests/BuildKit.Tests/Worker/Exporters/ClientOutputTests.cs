@@ -176,7 +176,7 @@ public sealed class ClientOutputTests
         },
         Attestations = new Dictionary<string, IReadOnlyList<ExportAttestation>>
         {
-            ["linux/amd64"] = [new ExportAttestation { Path = "provenance.json", PredicateType = "https://example.com/p", Content = """{"b":1,"a":"<"}"""u8.ToArray() }],
+            ["linux/amd64"] = [new ExportAttestation { Path = "provenance.json", PredicateType = "https://example.com/p", Content = _ => Task.FromResult("""{"b":1,"a":"<"}"""u8.ToArray()) }],
         },
     };
 

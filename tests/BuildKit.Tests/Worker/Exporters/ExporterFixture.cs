@@ -35,6 +35,7 @@ internal sealed class ExporterFixture : IAsyncDisposable
             Registry = _registry,
             DefaultPlatform = new Platform("linux", "amd64"),
             TemporaryDirectory = Path.Combine(root, "tmp"),
+            Version = "v0.20.0",
         }.CreateFactories();
     }
 

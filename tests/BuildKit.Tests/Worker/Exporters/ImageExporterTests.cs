@@ -114,7 +114,7 @@ public sealed class ImageExporterTests
                     {
                         Path = "provenance.json",
                         PredicateType = statement.GetProperty("predicateType").GetString()!,
-                        Content = Encoding.UTF8.GetBytes(statement.GetProperty("predicate").GetRawText()),
+                        Content = _ => Task.FromResult(Encoding.UTF8.GetBytes(statement.GetProperty("predicate").GetRawText())),
                     },
                 ],
             },
@@ -135,7 +135,7 @@ public sealed class ImageExporterTests
         {
             Path = "provenance.json",
             PredicateType = "t",
-            Content = "{}"u8.ToArray(),
+            Content = _ => Task.FromResult("{}"u8.ToArray()),
             Metadata = new Dictionary<string, byte[]> { ["inline-only"] = "true"u8.ToArray() },
         };
         var source = new ExportSource { Attestations = new Dictionary<string, IReadOnlyList<ExportAttestation>> { ["linux/amd64"] = [attestation] } };
