@@ -1,4 +1,4 @@
-using BuildKit.CommandLine;
+using BuildKit.Oci;
 
 namespace BuildKit.Daemon.Hosting;
 
