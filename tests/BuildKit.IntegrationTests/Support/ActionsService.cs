@@ -60,13 +60,13 @@ public sealed partial class ActionsService : IAsyncDisposable
         return service;
     }
 
-    /// <summary>A token for scopes, each with its permission: 1 read, 2 write, 3 both.</summary>
+    /// <summary>A token for scopes, each with its permission: 1 read, 2 write, 3 both. It is a week old.</summary>
     public string IssueToken(params (string Scope, int Permission)[] scopes)
     {
         static string Segment(string json) => System.Buffers.Text.Base64Url.EncodeToString(Encoding.UTF8.GetBytes(json));
         var access = "[" + string.Join(',', scopes.Select(s => $$"""{"Scope":"{{s.Scope}}","Permission":{{s.Permission}}}""")) + "]";
         var now = DateTimeOffset.UtcNow.ToUnixTimeSeconds();
-        var claims = $$"""{"ac":{{Quote(access)}},"nbf":{{now - 60}},"exp":{{now + 3600}},"jti":"{{Guid.NewGuid():N}}"}""";
+        var claims = $$"""{"ac":{{Quote(access)}},"nbf":{{now - (7 * 24 * 3600)}},"exp":{{now + 3600}},"jti":"{{Guid.NewGuid():N}}"}""";
         var token = $"{Segment("""{"typ":"JWT","alg":"RS256"}""")}.{Segment(claims)}.{Segment("signature")}";
         _tokens[token] = scopes;
         return token;

@@ -5,7 +5,7 @@ namespace BuildKit.Tests.RemoteCache.Attributes;
 internal static partial class AttributeTable
 {
     private static readonly string[] ExportTypes = ["registry", "local", "gha", "s3", "azblob"];
-    private static readonly string[] Joinable = ["registry", "local", "s3", "azblob"];
+    private static readonly string[] Joinable = ["registry", "local", "s3", "azblob", "gha"];
     private static readonly string[] Both = ["export", "import"];
 
     // Exactly the spellings of Go's strconv.ParseBool.
@@ -46,7 +46,9 @@ internal static partial class AttributeTable
                 foreach (var row in Merge(type))
                     yield return row;
             }
-            yield return new("gha", "export", "", "merge=x,keep-duration=x,keep-bytes=x", "refused", "accepted");
+            foreach (var (given, error) in new[] { ("soon", "invalid duration \"soon\""), ("10", "missing unit in duration \"10\""), ("", "invalid duration \"\"") })
+                yield return new("registry", "export", "timeout", "timeout=" + given, "refused", "failed to configure registry cache exporter: failed to parse timeout for registry cache: time: " + error);
+            yield return new("registry", "export", "timeout", "timeout=1m30s", "refused", "accepted");
             foreach (var (type, side) in ExportTypes.SelectMany(type => Both.Select(side => (type, side))))
             {
                 yield return new(type, side, "cache-mounts", "", "mounts", "none");
