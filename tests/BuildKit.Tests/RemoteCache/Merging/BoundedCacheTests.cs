@@ -43,7 +43,7 @@ public sealed class BoundedCacheTests : IAsyncLifetime
 
     private Dictionary<string, string> Attributes(string type) => type switch
     {
-        "registry" => StoreKit.Attributes("ref=@/cache:v1", _registry.Host),
+        "registry" => StoreKit.Attributes("ref=@/cache:v1,timeout=10m", _registry.Host),
         "local" => StoreKit.Attributes($"dest={_directory},src={_directory}"),
         "azblob" => StoreKit.Attributes($"account_url=http://@/az,account_name=az,secret_access_key={Convert.ToBase64String(new byte[32])}", _store.Host),
         "gha" => StoreKit.Attributes($"url=http://@/,token={_actions.IssueToken(("refs/heads/main", 3))}", _actions.Host),
