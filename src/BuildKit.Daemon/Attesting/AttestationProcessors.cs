@@ -14,11 +14,12 @@ namespace BuildKit.Daemon.Attesting;
 /// Adds the attestations a request asks for to the result of its build, after everything was computed and before it is
 /// exported (spec 07 §2, §9): first the bill of materials, unless the frontend made one, then the provenance.
 /// </summary>
-internal sealed class AttestationProcessors
+internal sealed class AttestationProcessors : IDisposable
 {
     private readonly IReadOnlyDictionary<string, string> _frontendOptions;
     private readonly SbomRequest? _sbom;
     private readonly IReadOnlyDictionary<string, string>? _provenance;
+    private SystemUsage? _usage;
 
     private AttestationProcessors(IReadOnlyDictionary<string, string> frontendOptions, SbomRequest? sbom, IReadOnlyDictionary<string, string>? provenance) =>
         (_frontendOptions, _sbom, _provenance) = (frontendOptions, sbom, provenance);
@@ -30,6 +31,16 @@ internal sealed class AttestationProcessors
         var wanted = AttestationOptions.Parse(frontendOptions);
         return new AttestationProcessors(frontendOptions, wanted.Sbom is { } sbom ? SbomRequest.Of(sbom, "generator") : null, wanted.Provenance);
     }
+
+    /// <summary>Begins to watch the machine, if that is asked for.</summary>
+    public void Begin(TimeProvider time)
+    {
+        if (_provenance is not null && ProvenanceOptions.WantsUsage(_provenance))
+            _usage = new SystemUsage(time);
+    }
+
+    /// <summary>Ends what was begun.</summary>
+    public void Dispose() => _usage?.Dispose();
 
     /// <summary>Adds the attestations.</summary>
     /// <param name="build">The build.</param>
@@ -72,7 +83,7 @@ internal sealed class AttestationProcessors
         }
     }
 
-    private static void AddProvenance(
+    private void AddProvenance(
         IReadOnlyDictionary<string, string> settings, Build build, IReadOnlyList<ResultPlatform> platforms, ResultCaptures captures, BuildResult result)
     {
         foreach (var platform in platforms)
@@ -96,11 +107,11 @@ internal sealed class AttestationProcessors
         }
     }
 
-    private static async Task<byte[]> PredicateAsync(
+    private async Task<byte[]> PredicateAsync(
         Build build, LazyResult reference, ProvenanceCapture capture, ProvenanceOptions options, CancellationToken cancellationToken)
     {
         var invocation = new BuildInvocation(build.Job.UniqueId, build.Job.StartedAt, build.Job.RegisterCompletion());
         var layers = options.IsMax ? await StepLayers.CollectAsync(await reference.EvaluateAsync(cancellationToken), cancellationToken) : null;
-        return ProvenancePredicate.Write(capture, options, invocation, Platform.Host, reference.Definition, layers);
+        return ProvenancePredicate.Write(capture, options, invocation, Platform.Host, reference.Definition, layers, options.CapturesUsage ? _usage?.Samples() : null);
     }
 }

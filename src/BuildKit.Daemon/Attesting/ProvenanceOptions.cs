@@ -23,6 +23,9 @@ public sealed record ProvenanceOptions
     /// <summary>Whether it goes only into images that carry attestations in themselves.</summary>
     public bool IsInlineOnly { get; private init; }
 
+    /// <summary>Whether it tells what the machine did meanwhile.</summary>
+    public bool CapturesUsage { get; private init; }
+
     /// <summary>Reads the settings.</summary>
     /// <exception cref="FormatException">A mode that is none, or a flag that is no truth value.</exception>
     public static ProvenanceOptions Parse(IReadOnlyDictionary<string, string> settings)
@@ -44,7 +47,11 @@ public sealed record ProvenanceOptions
             BuilderId = settings.GetValueOrDefault("builder-id", ""),
             FileName = settings.GetValueOrDefault("filename", DefaultFileName),
             IsReproducible = reproducible,
+            CapturesUsage = WantsUsage(settings),
             IsInlineOnly = GoSyntax.ParseBool(settings.GetValueOrDefault("inline-only", "")) is true,
         };
     }
+
+    /// <summary>Whether the machine has to be watched from the start; the other settings are read when the build is done.</summary>
+    public static bool WantsUsage(IReadOnlyDictionary<string, string> settings) => GoSyntax.ParseBool(settings.GetValueOrDefault("capture-usage", "")) is true;
 }

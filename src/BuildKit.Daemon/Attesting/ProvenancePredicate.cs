@@ -27,10 +27,12 @@ internal static class ProvenancePredicate
     /// <param name="platform">Platform of the machine that builds.</param>
     /// <param name="definition">Definition of the result; null where steps are not told.</param>
     /// <param name="layers">Layers of its steps; null for none.</param>
+    /// <param name="usage">What the machine did meanwhile; null where that is not told.</param>
     /// <exception cref="FormatException">An image's name is none.</exception>
     /// <exception cref="Llb.LlbException">The definition is broken.</exception>
     public static byte[] Write(
-        ProvenanceCapture capture, ProvenanceOptions options, BuildInvocation invocation, Platform platform, Definition? definition = null, StepLayers? layers = null)
+        ProvenanceCapture capture, ProvenanceOptions options, BuildInvocation invocation, Platform platform, Definition? definition = null, StepLayers? layers = null,
+        IReadOnlyList<SystemSample>? usage = null)
     {
         var request = Request.Of(capture, options.IsMax);
         var steps = options.IsMax ? BuildSteps.Of(definition) : null;
@@ -71,6 +73,14 @@ internal static class ProvenancePredicate
         {
             WriteSource(json, definition!.Source, steps);
             WriteLayers(json, layers?.Of(steps));
+        }
+        if (usage is { Count: > 0 })
+        {
+            json.WriteName("sysUsage");
+            json.WriteStartArray();
+            foreach (var sample in usage)
+                sample.Write(json);
+            json.WriteEndArray();
         }
         json.WriteEndObject();
         json.WriteTrue(BuildType + "#hermetic", isComplete && !capture.HasNetworkAccess);

@@ -56,10 +56,11 @@ internal sealed class SolveRequests(BuildServices services, GatewayBuilds gatewa
         using var expectation = gateways.Expect(request.Ref);
         var exporters = Exporters(request);
         var cacheExports = await CacheExportsAsync(request, cancellationToken);
-        var attestations = AttestationProcessors.Parse(request.FrontendAttrs);
+        using var attestations = AttestationProcessors.Parse(request.FrontendAttrs);
 
         var job = services.Solver.NewJob(request.Ref);
         job.SessionId = request.Session;
+        attestations.Begin(services.Exec.Time);
         await using var build = new Build(services, job, Permissions(request), Policies(request));
         var remembered = builds.Begin(request, headers);
         var failed = true;
