@@ -55,12 +55,16 @@ public sealed class RegistryRetry(TimeProvider time, TimeSpan? first = null)
     /// <param name="attempt">How many attempts failed, counted from 1.</param>
     /// <param name="asked">How long the registry asked to be left alone.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
-    public async Task PauseAsync(int attempt, TimeSpan? asked, CancellationToken cancellationToken)
+    public Task PauseAsync(int attempt, TimeSpan? asked, CancellationToken cancellationToken) =>
+        WaitAsync(WaitAfter(attempt, asked) * (1 + (Random.Shared.NextDouble() / 4)), cancellationToken);
+
+    /// <summary>Waits for the registry's sake.</summary>
+    public async Task WaitAsync(TimeSpan wait, CancellationToken cancellationToken)
     {
         Interlocked.Increment(ref _waiting);
         try
         {
-            await Task.Delay(WaitAfter(attempt, asked) * (1 + (Random.Shared.NextDouble() / 4)), time, cancellationToken);
+            await Task.Delay(wait, time, cancellationToken);
         }
         finally
         {

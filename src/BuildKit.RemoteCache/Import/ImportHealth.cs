@@ -19,6 +19,9 @@ namespace BuildKit.RemoteCache.Import;
 /// <param name="time">Clock of the limit.</param>
 internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider time)
 {
+    // Times that an exchange is looked at within the patience.
+    private const int Looks = 8;
+
     private readonly ConcurrentDictionary<Digest, bool> _lost = [];
     private readonly ConcurrentDictionary<Exception, bool> _told = new(ReferenceEqualityComparer.Instance);
     private volatile bool _isSilent;
@@ -58,15 +61,18 @@ internal sealed class ImportHealth(string name, TimeSpan patience, TimeProvider 
         var answer = exchange(ending.Token);
         try
         {
-            while (true)
+            for (var silent = 0; ;)
             {
                 try
                 {
-                    return await answer.WaitAsync(patience, time, cancellationToken).ConfigureAwait(false);
+                    return await answer.WaitAsync(patience / Looks, time, cancellationToken).ConfigureAwait(false);
                 }
                 catch (TimeoutException) when (!answer.IsFaulted)
                 {
-                    if (answer.IsCompleted || isBusy())
+                    if (answer.IsCompleted)
+                        continue;
+                    // Looked at often: between two waits a request is on its way for a moment.
+                    if (isBusy() || ++silent < Looks)
                         continue;
                     _isSilent = true;
                     throw new TimeoutException(string.Create(CultureInfo.InvariantCulture, $"no answer within {patience.TotalSeconds} s"));

@@ -39,9 +39,9 @@ internal static class ConditionalMerge
     }
 
     /// <summary>Waits before the next attempt, by chance, longer from one to the next: writers that met once shall not meet again.</summary>
-    public static Task PauseAsync(int attempt, TimeProvider time, CancellationToken cancellationToken)
-    {
-        var longest = Math.Min(LongestPause.TotalMilliseconds, FirstPause.TotalMilliseconds * Math.Pow(2, attempt));
-        return Task.Delay(TimeSpan.FromMilliseconds(Random.Shared.NextDouble() * longest), time, cancellationToken);
-    }
+    public static Task PauseAsync(int attempt, TimeProvider time, CancellationToken cancellationToken) => Task.Delay(PauseAfter(attempt), time, cancellationToken);
+
+    /// <summary>How long to wait before the next attempt.</summary>
+    public static TimeSpan PauseAfter(int attempt) =>
+        TimeSpan.FromMilliseconds(Random.Shared.NextDouble() * Math.Min(LongestPause.TotalMilliseconds, FirstPause.TotalMilliseconds * Math.Pow(2, attempt)));
 }

@@ -12,21 +12,24 @@ internal static class TagReading
     private const int FirstPause = 2;
 
     /// <summary>Repeats a request to which the registry answered with an error of its own, after short pauses; whatever else may
-    /// pass, as any transfer is repeated.</summary>
-    public static Task<T> RunAsync<T>(RegistryRepository repository, Func<Task<T>> read, CancellationToken cancellationToken) =>
-        repository.Retry.RunAsync(() => SoonAsync(repository, read, cancellationToken), log: null, cancellationToken);
-
-    private static async Task<T> SoonAsync<T>(RegistryRepository repository, Func<Task<T>> read, CancellationToken cancellationToken)
+    /// pass, and what does not pass soon, as any transfer is repeated.</summary>
+    public static Task<T> RunAsync<T>(RegistryRepository repository, Func<Task<T>> read, CancellationToken cancellationToken)
     {
-        for (var attempt = 1; ; attempt++)
+        var soon = 0;
+        return repository.Retry.RunAsync(ReadAsync, log: null, cancellationToken);
+
+        async Task<T> ReadAsync()
         {
-            try
+            while (true)
             {
-                return await read().ConfigureAwait(false);
-            }
-            catch (RegistryStatusException e) when (e is { IsTransient: true, RetryAfter: null, StatusCode: not HttpStatusCode.TooManyRequests } && attempt < MostReads)
-            {
-                await ConditionalMerge.PauseAsync(attempt + FirstPause, repository.Time, cancellationToken).ConfigureAwait(false);
+                try
+                {
+                    return await read().ConfigureAwait(false);
+                }
+                catch (RegistryStatusException e) when (e is { IsTransient: true, RetryAfter: null, StatusCode: not HttpStatusCode.TooManyRequests } && ++soon < MostReads)
+                {
+                    await repository.Retry.WaitAsync(ConditionalMerge.PauseAfter(soon + FirstPause), cancellationToken).ConfigureAwait(false);
+                }
             }
         }
     }
