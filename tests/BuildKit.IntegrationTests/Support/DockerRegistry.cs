@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
@@ -136,9 +137,10 @@ public sealed class DockerRegistry : IAsyncDisposable
         await File.WriteAllTextAsync(path, configuration.ToString(), cancellationToken);
         _process = Process.Start(new ProcessStartInfo("docker-registry", ["serve", path]) { RedirectStandardError = true, RedirectStandardOutput = true })
             ?? throw new InvalidOperationException("docker-registry did not start");
-        var errors = new StringBuilder();
-        _process.ErrorDataReceived += (_, line) => errors.AppendLine(line.Data);
-        _process.OutputDataReceived += (_, line) => errors.AppendLine(line.Data);
+        // Both streams are read at the same time.
+        var errors = new ConcurrentQueue<string?>();
+        _process.ErrorDataReceived += (_, line) => errors.Enqueue(line.Data);
+        _process.OutputDataReceived += (_, line) => errors.Enqueue(line.Data);
         _process.BeginErrorReadLine();
         _process.BeginOutputReadLine();
         using var client = new HttpClient();
@@ -155,7 +157,7 @@ public sealed class DockerRegistry : IAsyncDisposable
             }
             catch (HttpRequestException)
             {
-                throw new InvalidOperationException($"docker-registry ended at start: {errors}");
+                throw new InvalidOperationException($"docker-registry ended at start: {string.Join('\n', errors)}");
             }
         }
     }

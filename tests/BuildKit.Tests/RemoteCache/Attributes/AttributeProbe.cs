@@ -256,7 +256,7 @@ internal sealed class AttributeProbe : IAsyncDisposable
         await ExportAsync(Given(), Context(), "a");
         var stored = _row.Type switch
         {
-            "registry" => _registry!.Manifests.Where(manifest => !manifest.Key.Contains(":sha256:", StringComparison.Ordinal)).Select(manifest => $"{manifest.Key} {Form(manifest.Value.Bytes)}"),
+            "registry" => _registry!.Tags.Where(tag => !tag.Key.Contains(":sha256:", StringComparison.Ordinal)).Select(tag => $"{tag.Key} {Form(_registry.Manifest(tag.Key))}"),
             "local" => Directory.GetFiles(_directory, "index.json", SearchOption.AllDirectories).SelectMany(file => ImageIndex.Parse(File.ReadAllBytes(file)).Manifests.Select(manifest =>
                 $"{Path.GetDirectoryName(file)}:{manifest.Annotations["org.opencontainers.image.ref.name"]} {Form(File.ReadAllBytes(new OciLayout(Path.GetDirectoryName(file)!).BlobPath(manifest.Digest)))}")),
             "gha" => _actions!.Entries,

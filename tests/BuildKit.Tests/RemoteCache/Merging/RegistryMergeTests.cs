@@ -29,7 +29,7 @@ public sealed class RegistryMergeTests : IAsyncLifetime
     /// <summary>What an importer sees that knows the one tag only.</summary>
     private IEnumerable<string> Plain(params string[] names)
     {
-        var config = ImageIndex.Parse(_registry.Manifest("cache", "v1")).Manifests[^1];
+        var config = ImageIndex.Parse(_registry.Manifest("cache:v1")).Manifests[^1];
         var records = CacheConfig.Parse(_registry.Blobs[config.Digest.ToString()]).Records;
         return names.Where(name => records.Any(record => record.Digest == Digest.Sha256("step " + name) && record.Results.Count > 0));
     }

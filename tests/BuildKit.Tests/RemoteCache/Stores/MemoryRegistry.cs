@@ -27,6 +27,8 @@ internal sealed class MemoryRegistry : IAsyncDisposable
 
     public string Host => _server.Host;
 
+    public int Port => _server.Port;
+
     public static async Task<MemoryRegistry> StartAsync()
     {
         var registry = new MemoryRegistry();
@@ -36,13 +38,14 @@ internal sealed class MemoryRegistry : IAsyncDisposable
 
     public ValueTask DisposeAsync() => _server.DisposeAsync();
 
-    /// <summary>The manifest of a tag.</summary>
-    public byte[] Manifest(string repository, string tag) => Manifests[$"{repository}/{Tags[$"{repository}:{tag}"]}"].Bytes;
+    /// <summary>The manifest of a tag, which is named <c>repository:tag</c>.</summary>
+    public byte[] Manifest(string tag) => Manifests[$"{tag[..tag.IndexOf(':', StringComparison.Ordinal)]}/{Tags[tag]}"].Bytes;
 
     private async Task AnswerAsync(HttpContext context)
     {
-        var parts = context.Request.Path.Value!.Split('/'); // "", v2, repository, kind, name
-        var (repository, kind, name) = (parts[2], parts[3], parts[^1]);
+        var parts = context.Request.Path.Value!.Split('/'); // "", v2, repository (one part or more), kind, name
+        var at = Array.FindLastIndex(parts, static part => part is "blobs" or "manifests");
+        var (repository, kind, name) = (string.Join('/', parts[2..at]), parts[at], parts[^1]);
         using var body = new MemoryStream();
         await context.Request.Body.CopyToAsync(body);
         switch (kind, context.Request.Method)
